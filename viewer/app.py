@@ -118,7 +118,7 @@ class Pages:
             rows=rows,
             page=page,
             pages=max(1, -(-total // PAGE_ROWS)),
-            first_place=(page - 1) * PAGE_ROWS,
+            first_position=(page - 1) * PAGE_ROWS,
             methods=summary.methods,
             facets=facet_counts(narrowed, selection),
             queues=QUEUES,
@@ -147,7 +147,7 @@ class Pages:
             siblings=siblings,
             sibling_count=sibling_count,
             selection=selection,
-            place=position,
+            position=position,
             before=before,
             after=after,
         )

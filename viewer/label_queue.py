@@ -43,10 +43,10 @@ class Progress(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """A trace of a queue, and its place in the selection."""
+    """A trace of a queue, and its position in the selection."""
 
     trace_id: str
-    place: int
+    position: int
 
 
 def progress(summary: TraceSummary, selection: Selection, assignment: Assignment) -> Progress:
@@ -56,8 +56,8 @@ def progress(summary: TraceSummary, selection: Selection, assignment: Assignment
     source_values: list[object] = [*selection.where.parameters]
     if selection.limit is not None:
         # Which traces they are depends on the order.
-        places, source_values = _places(selection)
-        source = f"({places})"
+        positions, source_values = _positions(selection)
+        source = f"({positions})"
     rows = summary.rows(
         "SELECT count(*) FILTER (is_finished), count(*) FILTER (is_finished OR is_given) FROM"
         f" (SELECT {FINISHED} AS is_finished, {is_given_sql} AS is_given FROM {source})",
@@ -69,19 +69,19 @@ def progress(summary: TraceSummary, selection: Selection, assignment: Assignment
 def next_stop(
     summary: TraceSummary, selection: Selection, assignment: Assignment, after: int = -1
 ) -> Stop | None:
-    """Return the next trace to label after a place, or else the first one; None if there is none.
+    """Return the next trace to label after a position, or else the first; None if there is none.
 
     Args:
         summary: The traces that the text and the SQL of the selection select.
         selection: Which of them are in the queue.
         assignment: Which of those the rater is given.
-        after: A place in the selection.
+        after: A position in the selection.
     """
     is_given_sql, given_values = _given(assignment)
-    places, source_values = _places(selection)
+    positions, source_values = _positions(selection)
     rows = summary.rows(
-        f"SELECT trace_id, place FROM ({places}) WHERE NOT {FINISHED} AND ({is_given_sql})"
-        " ORDER BY place <= ?, place LIMIT 1",
+        f"SELECT trace_id, position FROM ({positions}) WHERE NOT {FINISHED} AND ({is_given_sql})"
+        " ORDER BY position <= ?, position LIMIT 1",
         [*source_values, list(assignment.finished), *given_values, after],
     )
     return Stop(*rows[0]) if rows else None
@@ -98,18 +98,18 @@ def _given(assignment: Assignment) -> tuple[str, Sequence[object]]:
     return condition, (list(assignment.taken), assignment.threshold)
 
 
-def _places(selection: Selection) -> tuple[str, list[object]]:
-    """Return a query for the traces of a selection with their places, and its parameters."""
+def _positions(selection: Selection) -> tuple[str, list[object]]:
+    """Return a query for the traces of a selection with their positions, and its parameters."""
     order = ""
     if selection.order:
         # As in the list of traces.
         order = f"ORDER BY {selection.order}, trace_id"
     sql = (
-        f"SELECT trace_id, row_number() OVER ({order}) - 1 AS place FROM summary"
+        f"SELECT trace_id, row_number() OVER ({order}) - 1 AS position FROM summary"
         f" WHERE {selection.where.sql}"
     )
     parameters: list[object] = [*selection.where.parameters]
     if selection.limit is not None:
-        sql = f"SELECT trace_id, place FROM ({sql}) WHERE place < ?"
+        sql = f"SELECT trace_id, position FROM ({sql}) WHERE position < ?"
         parameters.append(selection.limit)
     return sql, parameters

@@ -88,7 +88,7 @@ class _Visit:
     mode: str
     selection: Selection
     summary: TraceSummary
-    place: int | None
+    position: int | None
 
     @property
     def query(self) -> str:
@@ -160,7 +160,7 @@ class LabelPages:
         if stop is None:
             return RedirectResponse(f"/label?{visit.query}&done=1", 303)
         return RedirectResponse(
-            LINKS.label(stop.trace_id, f"{visit.query}&place={stop.place}"), 303
+            LINKS.label(stop.trace_id, f"{visit.query}&place={stop.position}"), 303
         )
 
     def trace(self, request: Request) -> Response:
@@ -172,10 +172,12 @@ class LabelPages:
         target = self._target(records, visit.rater, visit.mode)
         visible = self._shown(records, visit.mode)
         if visit.mode == ADJUDICATE:
-            visit = replace(visit, place=self._place_of_dispute(visit, records.trace.trace_id))
+            visit = replace(
+                visit, position=self._position_of_dispute(visit, records.trace.trace_id)
+            )
         before, after = self._neighbours(visit)
-        place = "" if visit.place is None else visit.place
-        next_query = visit.selection.query_string(mode=visit.mode, place=place)
+        position = "" if visit.position is None else visit.position
+        next_query = visit.selection.query_string(mode=visit.mode, place=position)
         return self._render(
             "label.html",
             links=LINKS,
@@ -296,13 +298,13 @@ class LabelPages:
         summary = self.pages._summary(request)
         text = request.query_params.get("place", "")
         # An address can hold any text, and SQL compares 64-bit integers.
-        is_place = text.isascii() and text.isdigit() and len(text) < 12
+        is_position = text.isascii() and text.isdigit() and len(text) < 12
         return _Visit(
             rater=self._rater(request),
             mode=_mode(request),
             selection=parse(request.query_params, summary),
             summary=summary,
-            place=int(text) if is_place else None,
+            position=int(text) if is_position else None,
         )
 
     def _rater(self, request: Request) -> str:
@@ -359,35 +361,37 @@ class LabelPages:
         return progress(narrowed, visit.selection, self._assignment(visit.rater))
 
     def _next(self, visit: _Visit) -> Stop | None:
-        after = -1 if visit.place is None else visit.place
+        after = -1 if visit.position is None else visit.position
         if visit.mode == ADJUDICATE:
             disputes = self._disputes(visit)
             waiting = list[Stop]()
-            for place, dispute in enumerate(disputes):
+            for position, dispute in enumerate(disputes):
                 if dispute.adjudicated is None:
-                    waiting.append(Stop(dispute.trace_id, place))
+                    waiting.append(Stop(dispute.trace_id, position))
             # The next one, or else the first of those that were skipped.
-            return min(waiting, key=lambda stop: (stop.place <= after, stop.place), default=None)
+            return min(
+                waiting, key=lambda stop: (stop.position <= after, stop.position), default=None
+            )
         narrowed = self.pages._narrowed(visit.summary, visit.selection)
         return next_stop(narrowed, visit.selection, self._assignment(visit.rater), after)
 
     def _neighbours(self, visit: _Visit) -> tuple[str | None, str | None]:
-        """Return the traces before and after a place of the queue; None where there is none."""
-        if visit.place is None:
+        """Return the traces before and after a position in the queue; None where there is none."""
+        if visit.position is None:
             return None, None
         if visit.mode != ADJUDICATE:
             narrowed = self.pages._narrowed(visit.summary, visit.selection)
-            return neighbours(narrowed, visit.selection, visit.place)
+            return neighbours(narrowed, visit.selection, visit.position)
         ids = [dispute.trace_id for dispute in self._disputes(visit)]
-        before = ids[visit.place - 1] if 0 < visit.place <= len(ids) else None
-        after = ids[visit.place + 1] if visit.place + 1 < len(ids) else None
+        before = ids[visit.position - 1] if 0 < visit.position <= len(ids) else None
+        after = ids[visit.position + 1] if visit.position + 1 < len(ids) else None
         return before, after
 
-    def _place_of_dispute(self, visit: _Visit, trace_id: str) -> int | None:
-        """Return the place of a trace among the disagreements; None if raters agree on it."""
-        for place, dispute in enumerate(self._disputes(visit)):
+    def _position_of_dispute(self, visit: _Visit, trace_id: str) -> int | None:
+        """Return the position of a trace among the disagreements; None if raters agree on it."""
+        for position, dispute in enumerate(self._disputes(visit)):
             if dispute.trace_id == trace_id:
-                return place
+                return position
         return None
 
     def _disputes(self, visit: _Visit) -> Sequence[Disagreement]:
