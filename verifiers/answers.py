@@ -33,6 +33,9 @@ Texts that are completely in the notation of Python, SymPy or Maxima (`x**2 + 2*
 undecided: see `verifiers.program_answers.judging`.
 
 A sentence counts as the only value that it asserts, if no word in it denies, bounds or weakens it.
+The end of a worked text can confirm a value (see `verifiers.answer_forms.conclusions`). One number
+is not several different ones, and no unbounded set. Sets of names in capitals differ if they have
+only some names in common.
 
 What is not covered: equality under the conditions of the problem, integrals, infinite sums, a
 number in another base without its base, conditions (`n \ge 2`) next to a value. A reference without
@@ -47,6 +50,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from stepmark.records import Verdict
 from verifiers.answer_forms import notation
+from verifiers.answer_forms.conclusions import concluded_value
 from verifiers.answer_forms.decimals import LOST_PRECISION, is_double, literal, near
 from verifiers.answer_forms.measures import judge_measures, measure_of
 from verifiers.arithmetic_rules.equality import has_percent_sign, mixes_percentages, units_of
@@ -64,7 +68,9 @@ __all__ = ["Answers"]
 
 MAX_CHARS = 2_000
 # Without one of these signs or words, no answer is in the notation of programs.
-PROGRAM_SIGN = re.compile(r"[*^%#<>=&|~]|[A-Za-z]{2}\(|\b(?:and|or|not|xor|implies)\b")
+PROGRAM_SIGN = re.compile(
+    r"[*^%#<>=&|~]|[A-Za-z]{2}\(|\{[A-Za-z]\w*\[|\b(?:and|or|not|xor|implies)\b"
+)
 DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 # Replacements that do not change the meaning of an answer.
 SPELLINGS: Sequence[tuple[re.Pattern[str], str]] = [
@@ -123,7 +129,7 @@ UNIT_WORDS = FAMILIES.keys() | {"in", "yd", "hr", "gal", "pt", "qt", "acre", "he
 class Answers:
     """A symmetric comparison of numbers, formulas, lists, intervals, matrices, options, words."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; a reference is correct if other answers can be compared with it."""
@@ -176,7 +182,24 @@ def _judge(answer: str, reference: str) -> Judgement:
         return Verdict.CORRECT, "the same text"
     left = notation.compound_of(answer)
     right = notation.compound_of(reference)
-    return notation.judge_compounds(left, right) or _judge_readings(answer, reference)
+    judgement = notation.judge_compounds(left, right) or _judge_readings(answer, reference)
+    if judgement[0] is Verdict.UNKNOWN:
+        return _judge_conclusions(answer, reference) or judgement
+    return judgement
+
+
+def _judge_conclusions(answer: str, reference: str) -> Judgement | None:
+    """Judge a worked text by what it states at its end: an option, or a number that agrees."""
+    concluded = concluded_value(answer)
+    concluded_reference = concluded_value(reference)
+    if concluded is None and concluded_reference is None:
+        return None
+    judgement = _judge_readings(concluded or answer, concluded_reference or reference)
+    if judgement[0] is Verdict.CORRECT:
+        return judgement
+    # The number of a sentence may be another one than the answer, but an option is the answer.
+    are_options = (concluded or "A").isalpha() and (concluded_reference or "A").isalpha()
+    return judgement if are_options else None
 
 
 def _judge_readings(answer: str, reference: str) -> Judgement:

@@ -15,9 +15,14 @@ from stepmark.records import Verdict
 from verifiers.answer_forms import forms, real_sets
 from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
+from verifiers.answer_forms.single_numbers import (
+    is_exact_number,
+    judge_number_and_list,
+    judge_number_and_region,
+)
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import VOCABULARIES
-from verifiers.math.syntax import UnreadError, names
+from verifiers.math.syntax import Name, UnreadError, names
 
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
@@ -62,6 +67,10 @@ def _judge_kinds(left: Form, right: Form) -> Judgement | None:
         case forms.Union(), forms.Bracketed():
             if _is_unbounded(left) and not _is_unbounded(right):
                 return INCORRECT, "an unbounded set and a bounded one"
+        case forms.Several(), _ if is_exact_number(right):
+            return judge_number_and_list(right, left)
+        case forms.Bracketed(bounds=True), _ if is_exact_number(right):
+            return judge_number_and_region(right, left)
     return None
 
 
@@ -164,11 +173,19 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     right = _without_repeated_points(right)
     if max(len(left.items), len(right.items)) > MAX_LISTED:
         raise UnreadError("too many parts")
+    if left.items and right.items:
+        return _judge_items(left, right)
+    if left.items == right.items:
+        return CORRECT, "the empty set"
     are_sets = left.is_set and right.is_set
-    if not left.items or not right.items:
-        if left.items == right.items:
-            return CORRECT, "the empty set"
-        return INCORRECT if are_sets else UNKNOWN, "the empty set and another set"
+    return INCORRECT if are_sets else UNKNOWN, "the empty set and another set"
+
+
+def _judge_items(left: forms.Several, right: forms.Several) -> Judgement:
+    """Compare two lists or sets that are not empty."""
+    if _have_other_labels(left, right):
+        return INCORRECT, "different names"
+    are_sets = left.is_set and right.is_set
     rows = _verdicts(left.items, right.items)
     lines = [*rows, *zip(*rows, strict=True)]
     have_same_length = len(left.items) == len(right.items)
@@ -189,6 +206,27 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
     if not are_equal_in_order and any(row.count(CORRECT) != 1 for row in rows):
         return UNKNOWN, "values that repeat"
     return CORRECT, "the same values"
+
+
+def _have_other_labels(left: forms.Several, right: forms.Several) -> bool:
+    """Return whether lists of names in capitals, as of points, have some of their names in common.
+
+    Lists without a common name may call the same things by other names.
+    """
+    labels = _labels(left)
+    others = _labels(right)
+    return labels != others and not labels.isdisjoint(others)
+
+
+def _labels(several: forms.Several) -> frozenset[str]:
+    """Return the names of a list of two or more names in capitals; nothing for other lists."""
+    labels = set[str]()
+    for item in several.items:
+        is_name = isinstance(item, forms.Quantity) and type(item.tree) is Name
+        if not is_name or item.unit or not item.tree.text[:1].isupper():
+            return frozenset()
+        labels.add(item.tree.text)
+    return frozenset(labels) if len(labels) > 1 else frozenset()
 
 
 def _without_repeated_points(several: forms.Several) -> forms.Several:

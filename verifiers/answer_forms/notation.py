@@ -34,6 +34,8 @@ REPLACEMENTS: Sequence[tuple[str, re.Pattern[str], str]] = [
     ("10", re.compile(r"(?<=\d) ?[xX×] ?10 ?\^"), r"\\times 10^"),
     ("approx", re.compile(r"(?<=[\w)}]) ?\\approx ?-?\d+(?:\.\d+)?\.?$"), ""),
     ("≈", re.compile(r"(?<=[\w)}]) ?≈ ?-?\d+(?:\.\d+)?\.?$"), ""),
+    # TeX reads `\quadx` as a command.
+    ("quad", re.compile(r"\\(q?quad)(?=[a-z](?![a-z]))"), r"\\\1 "),
     ("_", re.compile(r"(?<=\d)_\{(\d{1,2})\}"), r"_\1"),
     ("array", re.compile(r"\\left *[\[(]\s*\\begin\{array\}\{[clr| ]*\}"), r"\\begin{pmatrix}"),
     ("array", re.compile(r"\\end\{array\}\s*\\right *[\])]"), r"\\end{pmatrix}"),

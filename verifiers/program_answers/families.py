@@ -12,11 +12,10 @@ from itertools import product
 from verifiers.answer_forms.formulas import rational_values
 from verifiers.math.syntax import PI, Call, Combined, Negated, Tree, names, walk
 from verifiers.program_answers.statements import Form, names_in, trees
+from verifiers.program_answers.whole_exponents import WHOLE
 
 # Constants of integration.
 ARBITRARY = re.compile(r"[cC](?:_?\d+|\[\d+\])?|[kK](?:_?\d+|\[\d+\])")
-# Names that usually stand for all whole numbers.
-WHOLE = frozenset("jklmnKLMNZ")
 MAX_SWITCHES = 4
 
 

@@ -26,6 +26,7 @@ from verifiers.math.syntax import (
     E,
     I,
     Name,
+    Number,
     Tree,
     UndefinedError,
     UnreadError,
@@ -57,6 +58,7 @@ from verifiers.program_answers.statements import (
     size,
     trees,
 )
+from verifiers.program_answers.whole_exponents import whole_exponents, with_joined_exponents
 
 MAX_ITEMS = 12
 # The product of the sizes of two collections, whose items are compared in pairs.
@@ -164,6 +166,10 @@ def _all_leaves(*collections: Collection) -> Iterator[Statement]:
 
 def _are_equal_sets(left: Sequence[Form], right: Sequence[Form]) -> bool | None:
     """Match the items of two sets; an item that differs from all others makes them different."""
+    labels = _labels(left)
+    others = _labels(right)
+    if labels != others and not labels.isdisjoint(others):
+        return False
     table = [[_are_equal(a, b) for b in right] for a in left]
     rows = [True in row for row in table]
     columns = [any(row[index] is True for row in table) for index in range(len(right))]
@@ -173,6 +179,19 @@ def _are_equal_sets(left: Sequence[Form], right: Sequence[Form]) -> bool | None:
     for index in range(len(right)):
         is_alone = is_alone or all(row[index] is False for row in table)
     return False if is_alone else None
+
+
+def _labels(items: Sequence[Form]) -> frozenset[str]:
+    """Return the names of two or more items that are names in capitals, else nothing.
+
+    Sets of such names, as of points, differ if they have only some names in common.
+    """
+    labels = set[str]()
+    for item in items:
+        if type(item) is not Name or not item.text[:1].isupper():
+            return frozenset()
+        labels.add(item.text)
+    return frozenset(labels) if len(labels) > 1 else frozenset()
 
 
 def _are_equal_regions(left: Form, right: Form) -> bool | None:
@@ -203,7 +222,7 @@ def _are_equal_statements(left: Statement, right: Statement) -> bool | None:
     for statement, other in ((left, right), (right, left)):
         is_closed = not isinstance(statement, Truth) and not names_in(statement)
         if is_closed and not isinstance(other, Truth):
-            return None
+            return False if _is_identity(statement) and _is_equation(other) else None
     variables = names_in(left) | names_in(right)
     if len(variables) > 1 and len(names_in(left)) == len(names_in(right)) == 1:
         return _are_both_constant(left, right)
@@ -212,6 +231,20 @@ def _are_equal_statements(left: Statement, right: Statement) -> bool | None:
         if same is not None:
             return same
     return _compare_readings(left, right)
+
+
+def _is_identity(statement: Statement) -> bool:
+    """Return whether a statement is a number that equals itself, as in `1 = 1`."""
+    if not isinstance(statement, Relation) or statement.operator != "=":
+        return False
+    return isinstance(statement.left, Number) and statement.left == statement.right
+
+
+def _is_equation(statement: Statement) -> bool:
+    """Return whether a statement is an equation that holds for some values of its names only."""
+    if not isinstance(statement, Relation) or statement.operator != "=":
+        return False
+    return _attempt_solutions(statement, Truth(True)) is False
 
 
 def _are_both_constant(left: Statement, right: Statement) -> bool | None:
@@ -342,6 +375,10 @@ def _is_proven(left: Tree, right: Tree) -> bool:
     if left == right:
         return True
     variables = sorted(free_names(left) | free_names(right))
+    whole = whole_exponents(left, right)
+    if whole:
+        left = with_joined_exponents(left, whole)
+        right = with_joined_exponents(right, whole)
     forms = NormalForms(left, right)
     try:
         if not forms.are_equal(left, right):

@@ -50,6 +50,8 @@ TOKEN = re.compile(
 # What only a program writes, or a relation, whose reading is the same in plain text.
 MARK = re.compile(
     r"\*|%(?:pi|e|i|union)(?![A-Za-z])|#|!=|==|[A-Za-z]{2}\(|[A-Za-z]\.[a-z]+\(|\b(?:nounor|nounand)\b"
+    # A set of names with indices in brackets.
+    r"|\{[A-Za-z]\w*\[\d+\]\s*[,}]"
 )
 CONNECTED = re.compile(r"\b(?:and|or|not|xor|implies|iff)\b")
 COMPARED = re.compile(r"[<>=#]")

@@ -68,8 +68,8 @@ class Cell:
 def have_same_solutions(left: Statement, right: Statement) -> bool | None:
     """Return whether two statements have the same solutions; None if that is not decided.
 
-    Different solutions must differ in a whole number, unless all relations are equations. Raises
-    UnreadError.
+    Different solutions must differ in a whole number, unless all relations are equations, or no
+    whole number is a solution. Raises UnreadError.
     """
     left = _without_absolute_values(left)
     right = _without_absolute_values(right)
@@ -88,10 +88,13 @@ def have_same_solutions(left: Statement, right: Statement) -> bool | None:
         return True if is_order or _agree_at_complex_roots(left, right, parts, factors) else None
     if not is_order:
         return False
-    for number in _whole_numbers(cells):
-        cell = Cell(number, number)
-        if _truth(left, parts, cell) is not _truth(right, parts, cell):
-            return False
+    whole_cells = [Cell(number, number) for number in _whole_numbers(cells)]
+    left_truths = [_truth(left, parts, cell) for cell in whole_cells]
+    right_truths = [_truth(right, parts, cell) for cell in whole_cells]
+    # Without any whole number as a solution, the name does not stand for whole numbers.
+    are_without_whole_numbers = not any(left_truths) and not any(right_truths)
+    if left_truths != right_truths or are_without_whole_numbers:
+        return False
     return None
 
 

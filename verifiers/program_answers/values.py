@@ -21,6 +21,7 @@ from verifiers.math.syntax import (
 from verifiers.program_answers.commands import SUM, summation
 from verifiers.program_answers.derivatives import UNKNOWN
 from verifiers.program_answers.number_functions import number_tree
+from verifiers.program_answers.whole_exponents import whole_exponents
 
 Point = Mapping[str, Fraction]
 POINTS = 18
@@ -127,9 +128,14 @@ def has_value(tree: Tree, point: Point) -> bool | None:
 
 
 def agree(left: Tree, right: Tree, names: Sequence[str]) -> bool:
-    """Return whether two expressions are equal at some points and have the same domain there."""
+    """Return whether two expressions are equal at some points and have the same domain there.
+
+    Names that usually stand for whole numbers do so if they are only in exponents.
+    """
     equal = 0
-    for point in points(names, left, right):
+    whole = whole_exponents(left, right)
+    for number, point in enumerate(points(names, left, right)):
+        point = {**point, **dict.fromkeys(whole, Fraction(number % 5 + 1))}
         result = equal_at(left, right, point)
         if result is True:
             equal += 1
