@@ -8,6 +8,7 @@ agreement of math-verify. See `verifiers.answers` for the verdicts.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from random import Random
 
 from stepmark.records import Verdict
@@ -400,18 +401,37 @@ def _difference(
     left: Tree, right: Tree, point: Mapping[str, Fraction], mixed_operator: str, real: bool
 ) -> tuple[Evaluator, Value]:
     """Return `left - right` and the evaluator, whose precision follows from a first round."""
-    difference = Combined("-", left, right)
+    key = frozenset(point.items())
     bits = FIRST_BITS
     while True:
-        evaluator = _MeasuringEvaluator(bits, point)
-        evaluator.is_real = real
-        evaluator.mixed_operator = mixed_operator
-        value = evaluator.value(difference)
+        evaluator = _evaluator(bits, point, mixed_operator, real)
+        first, first_size = _measured(left, bits, key, mixed_operator, real)
+        second, second_size = _measured(right, bits, key, mixed_operator, real)
+        value = evaluator.combined("-", first, second)
         re, im = parts(value)
-        needed = SPARE_BITS + 2 * evaluator.total_size
+        total_size = first_size + second_size + evaluator.size(re) + evaluator.size(im)
+        needed = SPARE_BITS + 2 * total_size
         is_rational = isinstance(re, Fraction) and isinstance(im, Fraction)
         if bits > FIRST_BITS or needed <= bits or is_rational:
             return evaluator, value
         if needed > MAX_BITS:
             raise syntax.UnreadError("too large to compare")
         bits = -(-needed // BITS_STEP) * BITS_STEP
+
+
+def _evaluator(bits: int, point: Point, mixed_operator: str, real: bool) -> _MeasuringEvaluator:
+    evaluator = _MeasuringEvaluator(bits, point)
+    evaluator.is_real = real
+    evaluator.mixed_operator = mixed_operator
+    return evaluator
+
+
+# Every item of a set is compared with every item of another set, at the same points.
+@lru_cache(maxsize=1_024)
+def _measured(
+    tree: Tree, bits: int, point: frozenset[tuple[str, Fraction]], mixed_operator: str, real: bool
+) -> tuple[Value, int]:
+    """Return the value of an expression, and the bits of all values from which it was computed."""
+    evaluator = _evaluator(bits, dict(point), mixed_operator, real)
+    value = evaluator.value(tree)
+    return value, evaluator.total_size
