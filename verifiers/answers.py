@@ -22,7 +22,7 @@ Unknown: everything else. A percent sign or a unit may be missing on one side. D
 converted (see `verifiers.answer_forms.measures`), or unknown without one exact ratio, as is a
 number without a unit that may be one in another unit; a decimal that may be the other value,
 rounded; a list in another order; a formula in several variables, or in one that may be a
-parameter; a point that may be an interval; and whatever math-verify does not confirm. A text that
+parameter; a point that may be an interval; and what math-verify does not confirm. A text that
 can be read in two ways is unknown unless all readings agree: a hyphen may be a minus sign, a range,
 a score or a part of a date, a dot or a comma may group thousands, a colon may be a time or a ratio,
 square brackets may be a floor, a plain angle may be in degrees. Different currencies are unknown,
@@ -199,7 +199,9 @@ def _judge_conclusions(answer: str, reference: str) -> Judgement | None:
         return judgement
     # The number of a sentence may be another one than the answer, but an option is the answer.
     are_options = (concluded or "A").isalpha() and (concluded_reference or "A").isalpha()
-    return judgement if are_options else None
+    if are_options:
+        return judgement
+    return None
 
 
 def _judge_readings(answer: str, reference: str) -> Judgement:
@@ -337,7 +339,9 @@ def _unwrap(text: str) -> str:
 def _without_stop(text: str) -> str:
     """Return the text without a full stop at its end; an ellipsis stays."""
     text = text.strip()
-    return text if text.endswith("..") else text.removesuffix(".").strip()
+    if text.endswith(".."):
+        return text
+    return text.removesuffix(".").strip()
 
 
 def _without_delimiters(text: str) -> str:
@@ -392,7 +396,9 @@ def _number(text: str) -> Tree | None:
     if has_percent_sign(tree) and signed_number(tree) is None:
         return None
     units = {number.unit for number in numbers(tree) if number.unit}
-    return tree if len(units) < 2 else None
+    if len(units) < 2:
+        return tree
+    return None
 
 
 def _units_in(text: str) -> set[str]:

@@ -66,7 +66,9 @@ def concluded_value(text: str) -> str | None:
     option = OPTION_NOT_OTHERS.fullmatch(text)
     if option:
         is_consistent = option["option"] not in option["others"]
-        return option["option"] if is_consistent else None
+        if is_consistent:
+            return option["option"]
+        return None
     sentences = [part for part in SENTENCE_END.split(text) if part.strip(" *")]
     if not sentences:
         return None
@@ -85,7 +87,9 @@ def _clause(sentences: list[str]) -> str | None:
     if start >= 0:
         return last[start:]
     is_statement = len(sentences) == 1 and EAST_ASIAN_SUBJECT.match(last)
-    return last if is_statement else None
+    if is_statement:
+        return last
+    return None
 
 
 def _only_number(clause: str) -> str | None:
@@ -100,7 +104,9 @@ def _only_number(clause: str) -> str | None:
         return _value(clause)
     # The left side is a computation, which begins behind the last word.
     is_computed = ARITHMETIC.search(before) is not None or EAST_ASIAN_SUBJECT.match(clause)
-    return _value(after) if is_computed else None
+    if is_computed:
+        return _value(after)
+    return None
 
 
 def _value(text: str) -> str | None:
@@ -124,7 +130,9 @@ def _value(text: str) -> str | None:
     if not after[0].isascii():
         return None
     word = re.match(r"[A-Za-z]+", after)
-    return f"{value} {word[0]}" if word else None
+    if word:
+        return f"{value} {word[0]}"
+    return None
 
 
 def _with_counting_word(value: str, after: str) -> str | None:
@@ -132,4 +140,6 @@ def _with_counting_word(value: str, after: str) -> str | None:
     for word in sorted(EAST_ASIAN_UNITS, key=len, reverse=True):
         if after.removeprefix("个").startswith(word):
             return f"{value} {EAST_ASIAN_UNITS[word]}"
-    return None if after[0] in VALUE_SIGNS else value
+    if after[0] in VALUE_SIGNS:
+        return None
+    return value

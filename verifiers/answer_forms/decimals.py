@@ -14,7 +14,7 @@ from verifiers.math.syntax import Combined, Negated, Number, Tree
 DOUBLE_DIGITS = range(12, 18)
 # The precision of a double is 2^-53; a result of a few operations may be off by some of these.
 DOUBLE_PRECISION = Fraction(1, 2**50)
-# A longer computation loses more digits: such a value is neither equal nor different.
+# A longer computation loses more digits. Its value is not called equal, and not different.
 LOST_PRECISION = Fraction(1, 2**40)
 NEARLY_EQUAL = "nearly equal"
 MAX_EXPONENT = 400
@@ -81,4 +81,6 @@ def _power_of_ten(tree: Tree) -> Fraction | None:
     if not isinstance(exponent, Number) or exponent.value.denominator != 1:
         return None
     power = int(exponent.value)
-    return Fraction(10) ** (sign * power) if abs(power) <= MAX_EXPONENT else None
+    if abs(power) <= MAX_EXPONENT:
+        return Fraction(10) ** (sign * power)
+    return None

@@ -226,7 +226,9 @@ def _labels(several: forms.Several) -> frozenset[str]:
         if not is_name or item.unit or not item.tree.text[:1].isupper():
             return frozenset()
         labels.add(item.tree.text)
-    return frozenset(labels) if len(labels) > 1 else frozenset()
+    if len(labels) > 1:
+        return frozenset(labels)
+    return frozenset()
 
 
 def _without_repeated_points(several: forms.Several) -> forms.Several:

@@ -310,7 +310,9 @@ def _coordinate(random: Random, index: int) -> Fraction:
     size = Fraction(random.randint(1_000, 9_999), random.randint(1_000, 3_000))
     if index % 2 == 1:
         size /= 16
-    return size if index < POINTS // 2 else size * random.choice((1, -1))
+    if index < POINTS // 2:
+        return size
+    return size * random.choice((1, -1))
 
 
 def _confirm(left: Quantity | Equation, right: Quantity | Equation) -> Judgement:
@@ -380,7 +382,9 @@ def order(left: Tree, right: Tree) -> int:
     if im != 0:
         raise UndefinedError
     if excludes_zero(re):
-        return 1 if re > 0 else -1
+        if re > 0:
+            return 1
+        return -1
     if not isinstance(re, Fraction) and compare(left, right, {}).equal is not True:
         raise syntax.UnreadError("too close to distinguish")
     return 0

@@ -136,7 +136,7 @@ def read_unequal(sequence: Tokens) -> Form:
 def combined_sets(items: Sequence[Form], separators: Sequence[str]) -> forms.Assigned | None:
     """Return the set that several inequalities of one variable describe, such as `x > 1, x < 3`.
 
-    None if an item is no set of real numbers, if the variables differ, or if all items are points.
+    None if an item is not a set of real numbers, if variables differ, or if all items are points.
     """
     assigned = [item for item in items if isinstance(item, forms.Assigned)]
     variables = {item.name for item in assigned}
@@ -168,7 +168,7 @@ def _is_region(form: Form) -> bool:
 
 
 def _assigned_set(variable: str, real_set: forms.Union) -> forms.Assigned:
-    """Return a set of values of a variable; a single interval is no union, and a point a value."""
+    """Return a set of values of a variable, as an interval or a value where it is only one."""
     if len(real_set.items) == 1:
         value = real_sets.only_value(real_set)
         if value is not None:

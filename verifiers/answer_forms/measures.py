@@ -222,13 +222,17 @@ def _number(number: re.Match[str]) -> Fraction | None:
             value += int(whole_part or 0)
     except ZeroDivisionError:
         return None
-    return -value if fields["sign"] else value
+    if fields["sign"]:
+        return -value
+    return value
 
 
 def _unit(text: str, position: int) -> tuple[Unit | None, int]:
     """Return the unit at a position, which may be a rate, and the position behind it."""
     single, position = _single_unit(text, position)
-    return _rate(text, position, single) if single else (None, position)
+    if single:
+        return _rate(text, position, single)
+    return (None, position)
 
 
 def _rate(text: str, position: int, unit: Unit) -> tuple[Unit | None, int]:
@@ -261,7 +265,9 @@ def _singular(name: str) -> str:
     if name == "inches":
         return "inch"
     # `ms` is a millisecond.
-    return name.removesuffix("s") if len(name) > 2 else name
+    if len(name) > 2:
+        return name.removesuffix("s")
+    return name
 
 
 def _powered(dimension: str, size: Fraction, name: str, match: re.Match[str]) -> Unit | None:

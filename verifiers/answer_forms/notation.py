@@ -269,7 +269,9 @@ def _based_value(parts: Sequence[str]) -> Fraction | None:
         value = Fraction(int(whole + decimals, int(base)), int(base) ** len(decimals))
     except ValueError:
         return None
-    return -value if sign else value
+    if sign:
+        return -value
+    return value
 
 
 def judge_compounds(left: Compound | None, right: Compound | None) -> Judgement | None:
@@ -387,4 +389,6 @@ def asserted_value(text: str) -> str | None:
         return None
     value = text[subject.end() :]
     # A further word than a unit may change the value.
-    return value if re.fullmatch(r"[^\s]*\d[^\s]*(?: [^\W\d_]+)?", value) else None
+    if re.fullmatch(r"[^\s]*\d[^\s]*(?: [^\W\d_]+)?", value):
+        return value
+    return None

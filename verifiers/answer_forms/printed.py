@@ -73,11 +73,15 @@ def readable(text: str) -> str:
         text = single[2]
     if "%" in text:
         text = PERCENT_CONSTANT.sub(_constant, text)
-    return _without_calls(text, 0) if CALL.search(text) else text
+    if CALL.search(text):
+        return _without_calls(text, 0)
+    return text
 
 
 def _constant(match: re.Match[str]) -> str:
-    return r"\pi " if match[1] == "pi" else match[1]
+    if match[1] == "pi":
+        return r"\pi "
+    return match[1]
 
 
 def _counted(text: str) -> str:
@@ -141,7 +145,9 @@ def _latex(name: str, inner: str, is_power: bool) -> str:
         return latex
     function = INVERSES.get(name, name)
     # Programs write `sin(x)^2` for the square of the sine.
-    return f"({function}({inner}))" if is_power else f"{function}({inner})"
+    if is_power:
+        return f"({function}({inner}))"
+    return f"{function}({inner})"
 
 
 def _series(command: str, arguments: Sequence[str]) -> str | None:

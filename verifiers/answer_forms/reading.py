@@ -185,7 +185,9 @@ def _plus_minus(sequence: Tokens) -> Form:
             tokens.append(token)
         values.append(read_quantity(tokens))
     several = forms.Several(tuple(values), is_set=False, ordered=False)
-    return forms.Assigned(name, several) if name else several
+    if name:
+        return forms.Assigned(name, several)
+    return several
 
 
 def _single(sequence: Tokens, depth: int) -> Form:
@@ -259,7 +261,9 @@ def _equated(sequence: Tokens, depth: int) -> Form:
         form = _common_value(values)
     equation = _equation(sides)
     if form is not None:
-        return forms.Assigned(name, form, equation) if name else form
+        if name:
+            return forms.Assigned(name, form, equation)
+        return form
     if equation is None:
         raise UnreadError("an equation that is not understood")
     return equation
@@ -338,7 +342,9 @@ def _cut_case(row: Tokens) -> Sequence[Tokens]:
 
 
 def _without_comma(cell: Tokens) -> Tokens:
-    return cell[:-1] if len(cell) > 1 and cell[-1].text in (",", ";") else cell
+    if len(cell) > 1 and cell[-1].text in (",", ";"):
+        return cell[:-1]
+    return cell
 
 
 def _statements(rows: Sequence[Tokens], depth: int) -> Form:
@@ -384,7 +390,9 @@ def _bracketed(sequence: Tokens, depth: int) -> Form | None:
 
 def _interval(sequence: Tokens, depth: int) -> Form:
     form = _form(_without_grouping(sequence), depth + 1)
-    return replace(form, bounds=True) if isinstance(form, forms.Bracketed) else form
+    if isinstance(form, forms.Bracketed):
+        return replace(form, bounds=True)
+    return form
 
 
 def _without_grouping(sequence: Tokens) -> Tokens:
@@ -397,4 +405,6 @@ def _without_grouping(sequence: Tokens) -> Tokens:
         else:
             tokens.append(token)
     has_one_comma = sum(token.text == "," for token in tokens) == 1
-    return tokens if has_one_comma else sequence
+    if has_one_comma:
+        return tokens
+    return sequence

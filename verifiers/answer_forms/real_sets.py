@@ -197,7 +197,9 @@ def quantity_of(value: Fraction) -> Quantity:
     if value.denominator != 1:
         tree = Combined("/", tree, Number(Fraction(value.denominator)))
         source = rf"\frac{{{source}}}{{{value.denominator}}}"
-    return Quantity(Negated(tree), "-" + source) if value < 0 else Quantity(tree, source)
+    if value < 0:
+        return Quantity(Negated(tree), "-" + source)
+    return Quantity(tree, source)
 
 
 def linear(tree: Tree) -> Mapping[str, Fraction] | None:
@@ -270,7 +272,9 @@ def _order_of_ends(left: Form, right: Form) -> int:
         if isinstance(end, Infinite):
             if end == other:
                 return 0
-            return result if end.positive else -result
+            if end.positive:
+                return result
+            return -result
     assert isinstance(left, Quantity), "an end is a quantity or infinite"
     assert isinstance(right, Quantity), "an end is a quantity or infinite"
     return order(left.tree, right.tree)

@@ -48,7 +48,7 @@ def judge_number_and_list(number: Quantity, several: forms.Several) -> Judgement
 
 
 def judge_number_and_region(number: Quantity, region: forms.Bracketed) -> Judgement | None:
-    """Return that a number is no unbounded interval; None if it is the end of the interval."""
+    """Return that a number and an unbounded interval differ; None for the end of the interval."""
     if not any(isinstance(end, forms.Infinite) for end in region.items):
         return None
     for end, bracket in zip(region.items, region.brackets, strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import factorial
 
+from verifiers.math.lexicon import words
 from verifiers.math.syntax import (
     Call,
     Combined,
@@ -44,48 +45,15 @@ MAX_PARTS = 600
 MAX_ORDER = 3
 ONE = Number(Fraction(1))
 TEN = Number(Fraction(10))
-UNCHANGED = frozenset(
-    [
-        "expand",
-        "factor",
-        "simplify",
-        "ratsimp",
-        "fullratsimp",
-        "radcan",
-        "trigsimp",
-        "trigrat",
-        "trigreduce",
-        "trigexpand",
-        "rectform",
-        "polarform",
-        "logcontract",
-        "together",
-        "partfrac",
-        "apart",
-        "cancel",
-        "nsimplify",
-        "boolean_form",
-        "stackeq",
-    ]
+UNCHANGED = words(
+    "expand factor simplify ratsimp fullratsimp radcan trigsimp trigrat trigreduce trigexpand"
+    " rectform polarform logcontract together partfrac apart cancel nsimplify boolean_form"
+    " stackeq"
 )
-KNOWN = (
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "exp",
-    "abs",
-    "sinh",
-    "cosh",
-    "tanh",
-    "ln",
-    "log",
-)
+KNOWN = words("sin cos tan cot sec csc exp abs sinh cosh tanh ln log")
 # Functions of one argument by the names that the evaluation of trees uses.
 FUNCTIONS: Mapping[str, str] = {
-    **dict(zip(KNOWN, KNOWN, strict=True)),
+    **{name: name for name in KNOWN},
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan")},
     **{f"arc{name}": f"arc{name}" for name in ("sin", "cos", "tan")},
     "Abs": "abs",
@@ -121,7 +89,9 @@ def apply(name: str, arguments: Sequence[Form]) -> Form:
     if not trees:
         raise UnreadError("a function without arguments")
     number = computed(name, trees)
-    return _value(name, trees) if number is None else number
+    if number is None:
+        return _value(name, trees)
+    return number
 
 
 def _value(name: str, trees: Sequence[Tree]) -> Tree:
@@ -251,7 +221,9 @@ def substituted(tree: Tree, name: str, value: Tree) -> Tree:
     """Return the tree with a value for a name."""
 
     def change(part: Name) -> Tree:
-        return value if part.text == name else part
+        if part.text == name:
+            return value
+        return part
 
     return map_names(tree, change)
 

@@ -65,7 +65,7 @@ def as_relation(statement: Statement) -> Relation | None:
 
 
 def _is_polynomial(tree: Tree) -> bool:
-    """Return whether an expression has a value everywhere: `x = 0 or y = 1/x` is no product."""
+    """Return whether an expression has a value everywhere, unlike `1/x` in `x = 0 or y = 1/x`."""
     for part in walk(tree):
         match part:
             case Number() | Name() | Negated() | Combined("+" | "-" | "*"):

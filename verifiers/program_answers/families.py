@@ -20,7 +20,7 @@ MAX_SWITCHES = 4
 
 
 def may_be_families(left: Form, right: Form) -> bool:
-    """Return whether a name may stand for all numbers, so that other formulas are equal too."""
+    """Return whether a name may have all values, so that other formulas are equal too."""
     variables = names_in(left) | names_in(right)
     if any(ARBITRARY.fullmatch(name) for name in variables):
         return True

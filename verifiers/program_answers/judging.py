@@ -114,7 +114,7 @@ def _are_plain_differences(left: Form, right: Form) -> bool:
 
 
 def _read_both(answer: str, reference: str, *, is_plain: bool) -> tuple[Form, Form]:
-    """Return both forms; a word for all numbers or none counts beside a statement."""
+    """Return both forms; words such as `all` are read if the other text is a statement."""
     forms = list[Form]()
     for text, other in ((answer, reference), (reference, answer)):
         word = reading.read_word(text) if reading.is_compared(other) else None
@@ -154,7 +154,9 @@ def _are_equal_collections(left: Collection, right: Collection) -> bool | None:
         return True
     # In a list of solutions, the order does not matter.
     is_different = False in results and _are_equal_sets(left.items, right.items) is False
-    return False if is_different else None
+    if is_different:
+        return False
+    return None
 
 
 def _all_leaves(*collections: Collection) -> Iterator[Statement]:
@@ -178,7 +180,9 @@ def _are_equal_sets(left: Sequence[Form], right: Sequence[Form]) -> bool | None:
     is_alone = any(all(result is False for result in row) for row in table)
     for index in range(len(right)):
         is_alone = is_alone or all(row[index] is False for row in table)
-    return False if is_alone else None
+    if is_alone:
+        return False
+    return None
 
 
 def _labels(items: Sequence[Form]) -> frozenset[str]:
@@ -191,7 +195,9 @@ def _labels(items: Sequence[Form]) -> frozenset[str]:
         if type(item) is not Name or not item.text[:1].isupper():
             return frozenset()
         labels.add(item.text)
-    return frozenset(labels) if len(labels) > 1 else frozenset()
+    if len(labels) > 1:
+        return frozenset(labels)
+    return frozenset()
 
 
 def _are_equal_regions(left: Form, right: Form) -> bool | None:
@@ -218,11 +224,13 @@ def _are_equal_statements(left: Statement, right: Statement) -> bool | None:
         return _have_equal_tables(left, right)
     if not any(isinstance(item, Relation) for item in items):
         return holds(left, {}) is holds(right, {})
-    # `1 = 1` and `x = 1`, or `0 < 1` and `1 < 2`: a computation is no answer.
+    # `0 < 1` and `1 < 2` are computations and not answers.
     for statement, other in ((left, right), (right, left)):
         is_closed = not isinstance(statement, Truth) and not names_in(statement)
         if is_closed and not isinstance(other, Truth):
-            return False if _is_identity(statement) and _is_equation(other) else None
+            if _is_identity(statement) and _is_equation(other):
+                return False
+            return None
     variables = names_in(left) | names_in(right)
     if len(variables) > 1 and len(names_in(left)) == len(names_in(right)) == 1:
         return _are_both_constant(left, right)
@@ -250,7 +258,9 @@ def _is_equation(statement: Statement) -> bool:
 def _are_both_constant(left: Statement, right: Statement) -> bool | None:
     """Compare statements in different names, which are equal if both hold always, or never."""
     first = is_always(left)
-    return True if first is not None and first is is_always(right) else None
+    if first is not None and first is is_always(right):
+        return True
+    return None
 
 
 def _attempt_solutions(left: Statement, right: Statement) -> bool | None:
@@ -262,7 +272,9 @@ def _attempt_solutions(left: Statement, right: Statement) -> bool | None:
         return None
     # `(x-1)^2 = 0` has a double root.
     is_equation = [isinstance(form, Relation) and form.operator == "=" for form in (left, right)]
-    return None if same and all(is_equation) else same
+    if same and all(is_equation):
+        return None
+    return same
 
 
 def _all_trees(left: Form, right: Form) -> Sequence[Tree]:
@@ -280,7 +292,9 @@ def _compare_readings(left: Statement, right: Statement) -> bool | None:
         if equations.are_equivalent(a, b):
             return True
         differ.append(equations.are_different(a, b))
-    return False if all(differ) else None
+    if all(differ):
+        return False
+    return None
 
 
 def _readings(left: Form, right: Form) -> Iterator[tuple[Form, Form]]:
@@ -336,7 +350,9 @@ def _have_equal_tables(left: Statement, right: Statement) -> bool | None:
             if isinstance(item, Relation):
                 truths[item] = truths[_normalized(item)]
         if holds(left, truths) is not holds(right, truths):
-            return False if all(isinstance(atom, Proposition) for atom in atoms) else None
+            if all(isinstance(atom, Proposition) for atom in atoms):
+                return False
+            return None
     return True
 
 
@@ -368,7 +384,9 @@ def _are_equal_expressions(left: Tree, right: Tree) -> bool | None:
         if _is_proven(a, b):
             return True
         differ.append(_is_refuted(a, b))
-    return False if all(differ) else None
+    if all(differ):
+        return False
+    return None
 
 
 def _is_proven(left: Tree, right: Tree) -> bool:
@@ -413,7 +431,9 @@ def _unchanged(call: Call) -> Tree:
 def _natural(call: Call) -> Tree:
     """Return a logarithm without a base as a natural one."""
     is_bare = call.function == "log" and len(call.arguments) == 1
-    return Call("ln", call.arguments) if is_bare else call
+    if is_bare:
+        return Call("ln", call.arguments)
+    return call
 
 
 def _decimal(call: Call) -> Tree:

@@ -108,7 +108,9 @@ class NormalForms:
         """Return the constant `e`, `i` or pi."""
         if name == "i":
             return self.unit(HALF)
-        return self.exponential(ONE) if name == "e" else self.atom(Key("pi"))
+        if name == "e":
+            return self.exponential(ONE)
+        return self.atom(Key("pi"))
 
     def atom(self, key: Key, exponent: Fraction = Fraction(1)) -> Sum:
         """Return a power of an atom."""
@@ -187,7 +189,7 @@ class NormalForms:
         return self.exponential(self.product(power, self.exponent_base(self.form(base))))
 
     def exponent_base(self, base: Sum) -> Sum:
-        """Return the logarithm of a base, where that of -1 is an atom of its own."""
+        """Return the logarithm of a base, where that of -1 is a separate atom."""
         logarithm = self.logarithm(base, is_base=True)
         if self.is_complex or self.has_unit(base) or leading_sign(base) > 0:
             return logarithm
@@ -254,7 +256,9 @@ class NormalForms:
         total = self.product(total, self.reduced(dict(raised(tuple(outside), power)), Fraction(1)))
         sign = coefficient / abs(coefficient)
         if not inside:
-            return self.product(total, self.unit(power)) if sign < 0 else total
+            if sign < 0:
+                return self.product(total, self.unit(power))
+            return total
         if sign > 0 and len(inside) == 1 and self.is_principal(inside[0]):
             return self.product(total, self.reduced(dict(raised(inside, power)), Fraction(1)))
         key = Key("base", "", (frozenset([(inside, sign)]),))
@@ -340,7 +344,9 @@ class NormalForms:
         for index, exponent in monomial:
             total = added(total, scaled(self.atom_logarithm(index, is_base=is_base), exponent))
         if len(rest) == 1:
-            return total if rest == ONE else added(total, self.logarithm(rest))
+            if rest == ONE:
+                return total
+            return added(total, self.logarithm(rest))
         return added(total, self.atom(Key("logarithm", "", (frozenset(rest.items()),))))
 
     def complex_logarithm(self, terms: Sum) -> Sum:
@@ -442,7 +448,9 @@ class NormalForms:
                 size = self.atom(Key("abs", "", (frozenset(size.items()),)))
             total = self.product(total, self.rational_power(size, exponent))
         if len(rest) == 1:
-            return total if rest == ONE else self.product(total, self.absolute_value(rest))
+            if rest == ONE:
+                return total
+            return self.product(total, self.absolute_value(rest))
         return self.product(total, self.atom(Key("abs", "", (frozenset(rest.items()),))))
 
     def factorial(self, terms: Sum) -> Sum:

@@ -34,6 +34,7 @@ from verifiers.program_answers.statements import (
     Relation,
     Statement,
     Truth,
+    junction,
     size,
 )
 
@@ -105,7 +106,7 @@ def read_signs(text: str, *, is_plain: bool = False) -> Form:
         return read(text, is_plain=is_plain)
     both = [read(text.replace(PLUS_MINUS, sign), is_plain=is_plain) for sign in "+-"]
     statements = [form for form in both if isinstance(form, STATEMENTS)]
-    return Junction(False, tuple(statements)) if statements else Collection("{", tuple(both))
+    return junction(False, statements) if statements else Collection("{", tuple(both))
 
 
 def _tokens(text: str) -> Sequence[tuple[str, str]]:
@@ -193,7 +194,7 @@ class _Parser:
             left = right
         if not items:
             return left
-        return items[0] if len(items) == 1 else Junction(True, tuple(items))
+        return junction(True, items)
 
     def sum(self, depth: int) -> Form:
         """Read a sum."""

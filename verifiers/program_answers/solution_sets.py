@@ -85,13 +85,15 @@ def have_same_solutions(left: Statement, right: Statement) -> bool | None:
         if _truth(left, parts, cell) is not _truth(right, parts, cell):
             different.append(cell)
     if not different:
-        return True if is_order or _agree_at_complex_roots(left, right, parts, factors) else None
+        if is_order or _agree_at_complex_roots(left, right, parts, factors):
+            return True
+        return None
     if not is_order:
         return False
     whole_cells = [Cell(number, number) for number in _whole_numbers(cells)]
     left_truths = [_truth(left, parts, cell) for cell in whole_cells]
     right_truths = [_truth(right, parts, cell) for cell in whole_cells]
-    # Without any whole number as a solution, the name does not stand for whole numbers.
+    # If no whole number is a solution, the name is not one for whole numbers.
     are_without_whole_numbers = not any(left_truths) and not any(right_truths)
     if left_truths != right_truths or are_without_whole_numbers:
         return False
@@ -366,7 +368,9 @@ def _sign(polynomial: Polynomial, cell: Cell) -> int:
     for point in (cell.low, cell.high):
         value = _value(polynomial, point)
         if value != 0:
-            return 1 if value > 0 else -1
+            if value > 0:
+                return 1
+            return -1
     return 0
 
 

@@ -35,7 +35,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Proposition:
-    """A name that stands for a statement."""
+    """The name of a statement."""
 
     name: str
 

@@ -75,7 +75,9 @@ def _coordinate(random: Random, number: int, index: int, is_counting: bool) -> F
     sign = -1 if (number - 6) >> (index % 3) & 1 else 1
     if number < LARGE_POINTS:
         size = Fraction(random.randint(100, 9_999), random.randint(1_000, 3_000))
-        return sign * size if number % 4 < 2 else sign * size / 16
+        if number % 4 < 2:
+            return sign * size
+        return sign * size / 16
     return Fraction(random.randint(LARGE, 2 * LARGE)) * sign
 
 
@@ -89,7 +91,9 @@ def closed(tree: Tree, point: Point) -> Tree:
         return number_tree(value)
 
     def change_call(call: Call) -> Tree:
-        return summation(*call.arguments) if call.function == SUM else call
+        if call.function == SUM:
+            return summation(*call.arguments)
+        return call
 
     return map_calls(map_names(tree, change_name), change_call)
 
@@ -130,7 +134,7 @@ def has_value(tree: Tree, point: Point) -> bool | None:
 def agree(left: Tree, right: Tree, names: Sequence[str]) -> bool:
     """Return whether two expressions are equal at some points and have the same domain there.
 
-    Names that usually stand for whole numbers do so if they are only in exponents.
+    Names such as `n` have whole values if they are in exponents only.
     """
     equal = 0
     whole = whole_exponents(left, right)

@@ -1,14 +1,14 @@
-"""Exponents that stand for whole numbers, for which powers of powers and of products are split.
+"""Exponents that are whole numbers, for which powers of powers and of products are split.
 
 `((x - 2)^3)^k` and `(x - 2)^(3*k)` are equal for all whole k, and for other k wherever both are
-real numbers. A name counts if it usually stands for whole numbers and is in exponents only.
+real numbers. A name counts if it is usual for whole numbers and is in exponents only.
 """
 
 from collections.abc import Set
 
 from verifiers.math.syntax import Combined, Name, Negated, Number, Tree, names, walk
 
-# Names that usually stand for whole numbers.
+# Usual names of whole numbers.
 WHOLE = frozenset("jklmnKLMNZ")
 
 
