@@ -15,6 +15,7 @@ from stepmark.records import Verdict
 from verifiers.answer_forms import forms, real_sets
 from verifiers.answer_forms.forms import Form
 from verifiers.answer_forms.formulas import has_value, judge_equations, judge_quantities
+from verifiers.answer_forms.labels import have_different_labels
 from verifiers.answer_forms.single_numbers import (
     is_exact_number,
     judge_number_and_list,
@@ -22,7 +23,7 @@ from verifiers.answer_forms.single_numbers import (
 )
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import VOCABULARIES
-from verifiers.math.syntax import Name, UnreadError, names
+from verifiers.math.syntax import UnreadError, names
 
 MAX_PARTS = 64
 # In lists and sets, every part is compared with every part.
@@ -183,7 +184,7 @@ def _judge_lists(left: forms.Several, right: forms.Several) -> Judgement:
 
 def _judge_items(left: forms.Several, right: forms.Several) -> Judgement:
     """Compare two lists or sets that are not empty."""
-    if _have_other_labels(left, right):
+    if have_different_labels(_parts_of(left), _parts_of(right)):
         return INCORRECT, "different names"
     are_sets = left.is_set and right.is_set
     rows = _verdicts(left.items, right.items)
@@ -208,27 +209,15 @@ def _judge_items(left: forms.Several, right: forms.Several) -> Judgement:
     return CORRECT, "the same values"
 
 
-def _have_other_labels(left: forms.Several, right: forms.Several) -> bool:
-    """Return whether lists of names in capitals, as of points, have some of their names in common.
-
-    Lists without a common name may call the same things by other names.
-    """
-    labels = _labels(left)
-    others = _labels(right)
-    return labels != others and not labels.isdisjoint(others)
-
-
-def _labels(several: forms.Several) -> frozenset[str]:
-    """Return the names of a list of two or more names in capitals; nothing for other lists."""
-    labels = set[str]()
+def _parts_of(several: forms.Several) -> Sequence[object]:
+    """Return the items, of which those without a unit are expressions."""
+    parts = list[object]()
     for item in several.items:
-        is_name = isinstance(item, forms.Quantity) and type(item.tree) is Name
-        if not is_name or item.unit or not item.tree.text[:1].isupper():
-            return frozenset()
-        labels.add(item.tree.text)
-    if len(labels) > 1:
-        return frozenset(labels)
-    return frozenset()
+        if isinstance(item, forms.Quantity) and not item.unit:
+            parts.append(item.tree)
+        else:
+            parts.append(item)
+    return parts
 
 
 def _without_repeated_points(several: forms.Several) -> forms.Several:

@@ -72,7 +72,7 @@ def _may_be_one_number(number: Quantity, items: Sequence[Quantity]) -> bool:
     for item in items:
         total = Combined("+", total, item.tree)
         sizes = Combined("+", sizes, Call("abs", (item.tree,)))
-    readings = [(sizes, Call("abs", (number.tree,)))]
+    readings: list[tuple[Tree, Tree]] = [(sizes, Call("abs", (number.tree,)))]
     if len(items) == 2:
         # A number with a tolerance is the mean of its bounds.
         readings.append((total, Combined("*", TWO, number.tree)))

@@ -79,15 +79,22 @@ def _is_polynomial(tree: Tree) -> bool:
     return True
 
 
-def are_equivalent(left: Statement, right: Statement) -> bool:
-    """Return whether two statements are one relation, or multiples of it. Raises UnreadError."""
+def _same_relations(left: Statement, right: Statement) -> tuple[str, NormalForms, Sum, Sum] | None:
+    """Return the operator of both statements, and their sides in normal form; else None."""
     first = as_relation(left)
     second = as_relation(right)
     if first is None or second is None or first.operator != second.operator:
-        return False
+        return None
     forms = NormalForms(first.left, second.left)
-    a = forms.form(first.left)
-    b = forms.form(second.left)
+    return first.operator, forms, forms.form(first.left), forms.form(second.left)
+
+
+def are_equivalent(left: Statement, right: Statement) -> bool:
+    """Return whether two statements are one relation, or multiples of it. Raises UnreadError."""
+    same = _same_relations(left, right)
+    if same is None:
+        return False
+    operator, forms, a, b = same
     # Other atoms, such as logarithms, may have other domains in the two statements.
     if not a or not b or not _is_algebraic(forms):
         return False
@@ -95,7 +102,7 @@ def are_equivalent(left: Statement, right: Statement) -> bool:
     if factors is None:
         return False
     own, other = factors
-    is_order = first.operator in ("<", "<=")
+    is_order = operator in ("<", "<=")
     if is_order and (list(own) != [()] or list(other) != [()] or own[()] * other[()] < 0):
         return False
     difference = added(forms.product(a, other), scaled(forms.product(b, own), Fraction(-1)))
@@ -104,13 +111,10 @@ def are_equivalent(left: Statement, right: Statement) -> bool:
 
 def are_different_linear(left: Statement, right: Statement) -> bool:
     """Return whether two linear equations with complex coefficients are no multiples."""
-    first = as_relation(left)
-    second = as_relation(right)
-    if first is None or second is None or {first.operator, second.operator} != {"="}:
+    same = _same_relations(left, right)
+    if same is None or same[0] != "=":
         return False
-    forms = NormalForms(first.left, second.left)
-    a = forms.form(first.left)
-    b = forms.form(second.left)
+    _, forms, a, b = same
     if {key.kind for key in forms.atoms.keys} - {"name", "unit"}:
         return False
     # Only 1 and i are independent of each other: (-1)^(1/3) is 1 + (-1)^(2/3).

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
-from math import comb
 
 from verifiers.math.syntax import UnreadError
 
@@ -16,21 +15,12 @@ def power_sum(degree: int) -> Sequence[Fraction]:
 
     They ascend. Raises UnreadError for a degree above `MAX_DEGREE`.
     """
+    from sympy.polys.appellseqs import bernoulli_poly
+
     if degree > MAX_DEGREE:
         raise UnreadError("a sum of high powers")
-    coefficients = [Fraction(0)] * (degree + 2)
-    for index in range(degree + 1):
-        factor = Fraction(comb(degree + 1, index), degree + 1)
-        coefficients[degree + 1 - index] = factor * _bernoulli(index)
-    return coefficients
-
-
-@cache
-def _bernoulli(index: int) -> Fraction:
-    """Return a Bernoulli number, with -1/2 at index 1."""
-    if index == 0:
-        return Fraction(1)
-    total = Fraction(0)
-    for lower in range(index):
-        total += comb(index + 1, lower) * _bernoulli(lower)
-    return -total / (index + 1)
+    coefficients = bernoulli_poly(degree + 1, polys=True).all_coeffs()[-2::-1]
+    return [
+        Fraction(0),
+        *[Fraction(int(value.p), int(value.q) * (degree + 1)) for value in coefficients],
+    ]

@@ -17,6 +17,7 @@ from itertools import product
 
 from stepmark.records import Verdict
 from verifiers.answer_forms.formulas import in_degrees
+from verifiers.answer_forms.labels import have_different_labels
 from verifiers.math.findings import Judgement
 from verifiers.math.lexicon import PARAMETERS
 from verifiers.math.syntax import (
@@ -168,9 +169,7 @@ def _all_leaves(*collections: Collection) -> Iterator[Statement]:
 
 def _are_equal_sets(left: Sequence[Form], right: Sequence[Form]) -> bool | None:
     """Match the items of two sets; an item that differs from all others makes them different."""
-    labels = _labels(left)
-    others = _labels(right)
-    if labels != others and not labels.isdisjoint(others):
+    if have_different_labels(left, right):
         return False
     table = [[_are_equal(a, b) for b in right] for a in left]
     rows = [True in row for row in table]
@@ -183,21 +182,6 @@ def _are_equal_sets(left: Sequence[Form], right: Sequence[Form]) -> bool | None:
     if is_alone:
         return False
     return None
-
-
-def _labels(items: Sequence[Form]) -> frozenset[str]:
-    """Return the names of two or more items that are names in capitals, else nothing.
-
-    Sets of such names, as of points, differ if they have only some names in common.
-    """
-    labels = set[str]()
-    for item in items:
-        if type(item) is not Name or not item.text[:1].isupper():
-            return frozenset()
-        labels.add(item.text)
-    if len(labels) > 1:
-        return frozenset(labels)
-    return frozenset()
 
 
 def _are_equal_regions(left: Form, right: Form) -> bool | None:

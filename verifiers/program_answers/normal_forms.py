@@ -51,7 +51,6 @@ MAX_PRODUCTS = 20_000
 MAX_EXPANDED_POWER = 40
 MAX_SHIFT = 20
 MAX_NUMBER = 10**8
-MAX_PRIME = 10**4
 MAX_ROUNDS = 6
 HALF = Fraction(1, 2)
 ONE = constant(Fraction(1))
@@ -613,17 +612,11 @@ def _whole_power(base: Fraction, exponent: int) -> Fraction:
 
 def _primes(number: Fraction) -> dict[int, int]:
     """Return the exponents of the primes of a positive number."""
-    exponents = dict[int, int]()
-    for whole, sign in ((number.numerator, 1), (number.denominator, -1)):
-        if whole > MAX_NUMBER:
-            raise UnreadError("a number that is too large to factor")
-        divisor = 2
-        rest = whole
-        while divisor * divisor <= rest:
-            while rest % divisor == 0:
-                exponents[divisor] = exponents.get(divisor, 0) + sign
-                rest //= divisor
-            divisor += 1
-        if rest > 1:
-            exponents[rest] = exponents.get(rest, 0) + sign
+    from sympy import factorint
+
+    if max(number.numerator, number.denominator) > MAX_NUMBER:
+        raise UnreadError("a number that is too large to factor")
+    exponents: dict[int, int] = factorint(number.numerator)
+    for prime, count in factorint(number.denominator).items():
+        exponents[prime] = -count
     return exponents

@@ -8,7 +8,7 @@ well: `x^2 = -1` is not `false`. Absolute values are split into cases.
 What is not covered: other functions, roots and irrational numbers in a relation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -80,19 +80,17 @@ def have_same_solutions(left: Statement, right: Statement) -> bool | None:
     parts = {relation: _ratio(relation) for relation in found}
     factors = _factors(parts.values())
     cells = _cells(factors)
-    different = list[Cell]()
-    for cell in cells:
-        if _truth(left, parts, cell) is not _truth(right, parts, cell):
-            different.append(cell)
-    if not different:
+    left_truths = [_truth(left, parts, _sign_in(cell)) for cell in cells]
+    right_truths = [_truth(right, parts, _sign_in(cell)) for cell in cells]
+    if left_truths == right_truths:
         if is_order or _agree_at_complex_roots(left, right, parts, factors):
             return True
         return None
     if not is_order:
         return False
     whole_cells = [Cell(number, number) for number in _whole_numbers(cells)]
-    left_truths = [_truth(left, parts, cell) for cell in whole_cells]
-    right_truths = [_truth(right, parts, cell) for cell in whole_cells]
+    left_truths = [_truth(left, parts, _sign_in(cell)) for cell in whole_cells]
+    right_truths = [_truth(right, parts, _sign_in(cell)) for cell in whole_cells]
     # If no whole number is a solution, the name is not one for whole numbers.
     are_without_whole_numbers = not any(left_truths) and not any(right_truths)
     if left_truths != right_truths or are_without_whole_numbers:
@@ -232,6 +230,7 @@ class _Ratios:
 
 
 def _rational(value: Any) -> Fraction:
+    """Return a rational number of SymPy."""
     return Fraction(int(value.numerator), int(value.denominator))
 
 
@@ -312,17 +311,12 @@ def _roots(factors: Sequence[Polynomial]) -> Sequence[Cell]:
         roots = list[Cell]()
         for factor in factors:
             for (low, high), _ in _polynomial(factor).intervals(eps=width):
-                roots.append(Cell(_fraction(low), _fraction(high), factor))
+                roots.append(Cell(_rational(low), _rational(high), factor))
         roots.sort(key=lambda root: (root.low, root.high))
         touching = [a for a, b in pairwise(roots) if a.high >= b.low]
         if not touching:
             return roots
     raise UnreadError("roots that are too close")
-
-
-def _fraction(number: Any) -> Fraction:
-    """Return a rational number of SymPy."""
-    return Fraction(int(number.p), int(number.q))
 
 
 def _polynomial(factor: Polynomial) -> Any:
@@ -334,15 +328,15 @@ def _polynomial(factor: Polynomial) -> Any:
 def _truth(
     statement: Statement,
     parts: Mapping[Relation, tuple[Polynomial, Polynomial]],
-    cell: Cell,
+    sign_of: Callable[[Polynomial], int],
 ) -> bool:
+    """Return whether a statement holds where the polynomials have certain signs."""
     truths = dict[Statement, bool]()
     for relation in relations(statement):
         numerator, denominator = parts[relation]
-        sign = _sign(denominator, cell)
+        sign = sign_of(denominator)
         # A relation whose sides have no values does not hold.
-        is_true = sign != 0 and _holds(relation.operator, _sign(numerator, cell) * sign)
-        truths[relation] = is_true
+        truths[relation] = sign != 0 and _holds(relation.operator, sign_of(numerator) * sign)
     return holds(statement, truths)
 
 
@@ -359,26 +353,20 @@ def _holds(operator: str, sign: int) -> bool:
             return sign >= 0
 
 
-def _sign(polynomial: Polynomial, cell: Cell) -> int:
-    if not polynomial:
-        return 0
-    if cell.factor is not None and not polynomial.rem(cell.factor):
-        return 0
-    # Another root of the polynomial is in no interval, so that its sign is the same at both ends.
-    for point in (cell.low, cell.high):
-        value = _value(polynomial, point)
-        if value != 0:
-            if value > 0:
-                return 1
-            return -1
-    return 0
+def _sign_in(cell: Cell) -> Callable[[Polynomial], int]:
+    """Return the function that computes the signs of polynomials in a cell."""
 
+    def sign_of(polynomial: Polynomial) -> int:
+        if not polynomial or (cell.factor is not None and not polynomial.rem(cell.factor)):
+            return 0
+        # Other roots of the polynomial are in no interval: its sign is the same at both ends.
+        for point in (cell.low, cell.high):
+            value = polynomial(polynomial.ring.domain(point.numerator, point.denominator))
+            if value != 0:
+                return 1 if value > 0 else -1
+        return 0
 
-def _value(polynomial: Polynomial, point: Fraction) -> Fraction:
-    total = Fraction(0)
-    for (power,), coefficient in polynomial.items():
-        total += _rational(coefficient) * point**power
-    return total
+    return sign_of
 
 
 def _agree_at_complex_roots(
@@ -389,16 +377,11 @@ def _agree_at_complex_roots(
 ) -> bool:
     """Return whether equations have the same truth at the roots of every factor."""
     for factor in factors:
-        results = list[bool]()
-        for statement in (left, right):
-            truths = dict[Statement, bool]()
-            for relation in relations(statement):
-                numerator, denominator = parts[relation]
-                is_equal = not numerator.rem(factor)
-                has_value = bool(denominator.rem(factor))
-                truths[relation] = has_value and is_equal is (relation.operator == "=")
-            results.append(holds(statement, truths))
-        if results[0] is not results[1]:
+
+        def sign_of(polynomial: Polynomial, factor: Polynomial = factor) -> int:
+            return int(bool(polynomial.rem(factor)))
+
+        if _truth(left, parts, sign_of) is not _truth(right, parts, sign_of):
             return False
     return True
 

@@ -57,18 +57,23 @@ def whole_points(names: Sequence[str]) -> Sequence[Point]:
     for number in range(POINTS):
         point = dict[str, Fraction]()
         for index, name in enumerate(names):
-            # Differences of 0 and 1 have large powers.
-            nearby = (number + index) % 2 + 1 + index // 2
-            point[name] = Fraction(nearby if number < SPECIAL else random.randint(1, 30))
+            point[name] = _nearby(number, index)
+            if number >= SPECIAL:
+                point[name] = Fraction(random.randint(1, 30))
         chosen.append(point)
     return chosen
+
+
+def _nearby(number: int, index: int) -> Fraction:
+    """Return a small number. Differences of 0 and 1 have large powers."""
+    return Fraction((number + index) % 2 + 1 + index // 2)
 
 
 def _coordinate(random: Random, number: int, index: int, is_counting: bool) -> Fraction:
     if is_counting:
         return Fraction(random.randint(2, 12))
     if number < SPECIAL:
-        return Fraction((number + index) % 2 + 1 + index // 2)
+        return _nearby(number, index)
     if number < 6:
         return Fraction(random.randint(1_000, 9_999), random.randint(1_000, 3_000))
     # Every combination of the signs of the first three names.
