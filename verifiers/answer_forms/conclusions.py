@@ -4,15 +4,17 @@ r"""The value that the end of a worked text states, in several languages.
     面积 = 72000 / 18 = 4000千克         D, it can't be A or B
 
 A conclusion is a last sentence with a word such as "therefore" and exactly one number behind this
-word, exactly one bold number, or a number behind the last equals sign. Words that deny, bound or
-scale the number leave no value. The result suffices to confirm a reference. It does not suffice to
-refute one, because the sentence may state something else than the answer.
+word, exactly one bold number, or a number behind the last equals sign. A verb such as "is" or "has"
+must be before the number. Words that deny, bound or scale the number leave no value. The result
+suffices to confirm a reference. It does not suffice to refute one, because the sentence may state
+something else than the answer.
 
-All patterns take linear time on the texts that `verifiers.answers` passes, of 2,000 characters.
+`verifiers.answers` passes texts of at most 2,000 characters, for which all patterns are fast enough.
 """
 
 import re
 
+from verifiers.answer_forms.notation import NOT_ASSERTED
 from verifiers.answer_forms.printed import EAST_ASIAN_UNITS, VALUE_SIGNS
 
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
@@ -27,18 +29,29 @@ EAST_ASIAN = re.compile(r"[\u4e00-\u9fff]")
 EAST_ASIAN_SUBJECT = re.compile(r"\s*[\u4e00-\u9fff]{1,40} ?(?:是|为|等于|=)")
 BOLD = re.compile(r"\*\*([^*\n]{1,40})\*\*")
 NUMBER = re.compile(
-    r"(?P<number>(?<![A-Za-z0-9.,/^_])(?:[-−](?=\d))?\d[\d,]*(?:\.\d+)?(?:/\d+)?|\\frac\{\d{1,9}\}\{\d{1,9}\})"
-    r"(?P<percent> ?\\?%)?"
+    r"(?P<number>(?<![A-Za-z0-9.,/^_])(?:[-−](?=\d))?\d(?:[\d,]*\d)?(?:\.\d+)?(?:/\d+)?|\\frac\{\d{1,9}\}\{\d{1,9}\})"
+    r"(?P<percent> ?\\?%)?(?![A-Za-z\d])"
 )
 ARITHMETIC = re.compile(r"\d[\d\s.,()+*/×÷·−-]*\Z")
-# A number next to one of these signs is a part of a formula.
-OPERATORS = frozenset("+-−*/×÷·^_=<>≤≥≈!")
+# What may be directly before the number that a sentence states: "is divisible by 5" states no 5.
+STATING = re.compile(
+    r"(?:(?<![^\W\d_])(?:is|are|was|were|equals?|has|have|had|gets?|got|costs?|pays?|paid|spends?|spent"
+    r"|earns?|earned|makes?|made|takes?|took|gives?|sold|sells?|bought|buys?|left|remains?|total"
+    r"|exactly|already|now|est|sont|vaut|a|ont|reste|restent|paie|paient|coûte|déjà|exactement"
+    r"|es|son|tiene|tienen|quedan?|paga|pagan|cuesta|é|são|tem|têm|restam?|custa|è|sono|ha|hanno"
+    r"|costa|ist|sind|hat|haben|bezahlt|zahlt|kostet|bleiben|heeft|hebben|zijn|kost"
+    r"|равен|равна|равно|это|составляет|стоит|هو|هي|يساوي)"
+    r"|[是有为剩共多付花走买得=]|剩下|等于|得到)\Z",
+    re.IGNORECASE,
+)
+DURATION = re.compile(r"(?:小时|分钟|秒|天)内")
 # Words that deny, bound, weaken or scale a number.
 UNCERTAIN = re.compile(
     r"\b(?:not|no|never|neither|nor|cannot|if|unless|whether|least|most|than|between|about"
     r"|approximately|around|roughly|nearly|almost|maybe|perhaps|possibly|might|may|could|would"
     r"|should|half|dozens?|hundreds?|thousands?|\w*illions?|negative|minus|loss|loses?|lost|debt"
-    r"|wrong|incorrect|error|except|remainder|cases?|steps?|equations?|check|need"
+    r"|wrong|incorrect|error|except|remainder|cases?|steps?|equations?|check|need|times|fold|divi\w+"
+    r"|multiples?|factors?|factorial|roots?|square\w*|cub\w+|powers?|base|digits?|mod(?:ulo)?"
     r"|ne|pas|non|si|environ|presque|moins|plus|peut|faux|mille|milliers?|milliards?|douzaines?"
     r"|demi\w*|sauf|perdu?|nunca|casi|aproximadamente|menos|más|falso|mil|miles|millones|docenas?"
     r"|medi[oa]|tal vez|quizás|não|nem|quase|cerca|mais|milhões|milhares|dúzias?|mei[oa]|talvez"
@@ -48,7 +61,7 @@ UNCERTAIN = re.compile(
     r"|не|нет|если|около|почти|примерно|минус|менее|более|меньше|больше|тысяч\w*|миллион\w*"
     r"|половин\w*|дюжин\w*|ليس|لا|لم|لن|إذا|حوالي|تقريبا|تقريباً|أقل|أكثر|نصف|ألف|مليون)\b"
     r"|n['’]t\b|[不没無无非约若负错半倍几余]|如果|假设|假如|大概|左右|至少|至多|最多|最少|超过"
-    r"|少于|多于|大于|小于|以上|以下|可能|也许|或",
+    r"|少于|多于|大于|小于|以上|以下|可能|也许|或|整除|次方|平方根|倍数|因数|进制|才能|第",
     re.IGNORECASE,
 )
 LETTERS = r"[A-J](?:(?:\s*(?:,|\bor\b|\bnor\b|\bou\b|\boder\b|或|、)\s*)[A-J])*"
@@ -73,7 +86,7 @@ def concluded_value(text: str) -> str | None:
     if not sentences:
         return None
     clause = _clause(sentences)
-    if clause is None or UNCERTAIN.search(clause):
+    if clause is None or UNCERTAIN.search(clause) or NOT_ASSERTED.search(clause):
         return None
     return _only_number(clause)
 
@@ -97,42 +110,48 @@ def _only_number(clause: str) -> str | None:
     if len(bold) > 1:
         return None
     if bold:
-        after_bold = clause.rpartition("**")[2]
-        return _value(bold[0] + after_bold)
+        return _value(clause, bold[0])
     before, equals, after = clause.rpartition("=")
     if not equals:
-        return _value(clause)
+        return _value(clause, clause)
     # The left side is a computation, which begins behind the last word.
-    is_computed = ARITHMETIC.search(before) is not None or EAST_ASIAN_SUBJECT.match(clause)
-    if is_computed:
-        return _value(after)
-    return None
+    if not ARITHMETIC.search(before) and not EAST_ASIAN_SUBJECT.match(clause):
+        return None
+    return _value("=" + after, after)
 
 
-def _value(text: str) -> str | None:
-    """Return the only number of a text with its percent sign or its unit."""
-    numbers = list(NUMBER.finditer(text))
-    if len(numbers) != 1 or "$" in text or "^" in text:
+def _value(clause: str, part: str) -> str | None:
+    """Return the only number of a part of a clause with its percent sign or its unit."""
+    numbers = list(NUMBER.finditer(part))
+    if len(numbers) != 1 or "$" in part or "^" in clause:
         return None
-    number = numbers[0]
-    before = text[: number.start()].rstrip(" (\\").removesuffix("**").rstrip()
-    after = text[number.end() :].lstrip(" )\\").removeprefix("**").lstrip()
-    if not OPERATORS.isdisjoint((before[-1:], after[:1])):
+    number = NUMBER.match(clause, clause.index(part) + numbers[0].start())
+    if number is None:
         return None
-    value = number["number"].rstrip(",")
+    before = clause[: number.start()].rstrip(" \t:：(\\*$€£")
+    after = clause[number.end() :].lstrip(" )\\").removeprefix("**").lstrip()
+    # `在300分钟内` states a duration.
+    is_duration = before.endswith("在") and DURATION.match(after)
+    if not (STATING.search(before) or is_duration):
+        return None
+    return _with_unit(number, after)
+
+
+def _with_unit(number: re.Match[str], after: str) -> str | None:
+    """Return a number with its percent sign or the unit that a text begins with."""
+    value = number["number"]
     if number["percent"]:
         return value + "%"
-    if not after or not after[0].isalnum():
+    if not after:
         return value
+    # Brackets, commas and ellipses make the number a part of something else.
+    if not after[0].isalnum():
+        return None
     if EAST_ASIAN.match(after):
         return _with_counting_word(value, after)
     # The words of other scripts may scale the number.
-    if not after[0].isascii():
-        return None
     word = re.match(r"[A-Za-z]+", after)
-    if word:
-        return f"{value} {word[0]}"
-    return None
+    return f"{value} {word[0]}" if word else None
 
 
 def _with_counting_word(value: str, after: str) -> str | None:
