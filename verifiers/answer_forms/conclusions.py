@@ -9,7 +9,7 @@ must be before the number. Words that deny, bound or scale the number leave no v
 suffices to confirm a reference. It does not suffice to refute one, because the sentence may state
 something else than the answer.
 
-`verifiers.answers` passes texts of at most 2,000 characters, for which all patterns are fast enough.
+`verifiers.answers` passes texts of at most 2,000 characters, so that all patterns are fast enough.
 """
 
 import re
