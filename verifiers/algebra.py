@@ -93,7 +93,7 @@ WORD_RULES = (number_facts, remainders, digits, points, listed_items)
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""

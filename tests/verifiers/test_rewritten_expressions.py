@@ -138,3 +138,11 @@ def test_false_expansion_is_suspected(step: str) -> None:
 @pytest.mark.parametrize("step", OTHER_EXPANSIONS)
 def test_condition_is_not_suspected(step: str) -> None:
     assert result_of(_finding("", step)) != "suspicion"
+
+
+@pytest.mark.parametrize(("position", "is_suspected"), [(1, True), (8, True), (9, False)])
+def test_restated_inequalities_are_bounded(position: int, is_suspected: bool) -> None:
+    restated = ["which means 2x - 1 > 3"] * 12
+    restated[position - 1] = "which means 2x + 1 < 5"
+    finding = _finding("", "\n".join(["2x - 1 > 3", *restated]))
+    assert (finding.rule == RESTATED) is is_suspected

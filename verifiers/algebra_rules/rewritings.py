@@ -57,6 +57,7 @@ REWRITING_RULE = "rewriting"
 ALL_POWERS = "no higher powers are left out"
 NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
+NO_CHAINED_EQUATION = "the chain does not end with an equation to solve"
 UNANNOUNCED = "an equation that no word announces is a rewriting"
 
 
@@ -93,6 +94,7 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
         REWRITING_RULE,
         reason,
         "" if is_rewriting else UNANNOUNCED,
+        NO_CHAINED_EQUATION if _may_be_chained(link, right, relation) else "",
         NO_CONDITION if is_restricted else "",
         *assumptions,
     )
@@ -220,6 +222,19 @@ def _may_be_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -
         return False
     is_expanded = _contains_sum(left) and not any(map(_contains_sum, parts))
     return is_expanded and shared >= MAYBE_EXPANDED
+
+
+def _may_be_chained(link: Link, right: Tree, relation: Relation) -> bool:
+    """Return whether a link may equate the value of a chain with something else.
+
+    `A = (x+2)(x+3) = x^2 + 20` states what A is, and then that it equals `x^2 + 20`. The sides
+    differ in a constant and in another term, and nothing is left to do on the right one.
+    """
+    if link.index == 0 or relation.left is None or relation.right is None:
+        return False
+    difference = relation.left - relation.right
+    has_constant = any(not any(powers) for powers in difference)
+    return len(difference) > 1 and has_constant and is_normal(right)
 
 
 def _is_announced(link: Link, relation: Relation) -> bool:
