@@ -199,9 +199,11 @@ def _scientific(match: re.Match[str]) -> str:
 def other_readings(text: str) -> Sequence[tuple[str, bool]]:
     """Return other readings of an answer, each with whether it is as likely as the first.
 
-    A reading that is as likely makes an answer correct; the others only make it unknown.
+    A reading that is as likely makes an answer correct; the others only make it unknown. Those of a
+    sentence are those of the value that it asserts.
     """
     text = text.strip()
+    text = asserted_value(text) or text
     readings = list[tuple[str, bool]]()
     if DOT_GROUP.fullmatch(text):
         readings.append((text.replace(".", ""), False))
