@@ -24,6 +24,7 @@ import dataclasses
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -197,10 +198,13 @@ class Dataset:
         path = _path(table, shard)
         if self.folder.is_local:
             # Most footers are needed several times, and reading one takes 50 times as long.
-            known = self._footers.get(self._identity(path))
+            identity = self._identity(path)
+            if identity is None:
+                return None
+            known = self._footers.get(identity)
             if known is not None:
                 return known
-        if not self.folder.has(path):
+        elif not self.folder.has(path):
             return None
         with self.folder.reading(path) as file:
             return self._footer(file, table, shard)
@@ -309,7 +313,8 @@ class Dataset:
         Raises:
             DatasetError: As for `read_part`.
         """
-        return self._read_checked(table, shard, read_trace_index)
+        with self._whole_part(table, shard) as file:
+            return read_trace_index(file, self._checked_footer(file, table, shard))
 
     def _read_checked(
         self, table: Table[Any], shard: int, read_file: Callable[[BinaryIO], Value]
@@ -482,9 +487,10 @@ class Dataset:
     def _identity(self, path: str) -> "_FileIdentity | None":
         """Return the identity of a local file; None if there is none."""
         try:
-            return _identity_of(Path(self.folder.root, path).stat(), path)
+            status = Path(self.folder.root, path).stat()
         except OSError:
             return None
+        return _identity_of(status, path) if stat.S_ISREG(status.st_mode) else None
 
     @cached_property
     def _footers(self) -> "dict[_FileIdentity | None, Footer]":

@@ -106,11 +106,11 @@ class Folder:
                     name = entry["name"].rpartition("/")[2]
                     versions[name] = repr(sorted(entry.items()))
             return versions
-        for name in self._local_files(path):
+        for entry in self._local_entries(path):
             # A file that was removed since it was listed has no version.
             with contextlib.suppress(FileNotFoundError):
-                status = Path(self.root, path, name).stat()
-                versions[name] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+                status = entry.stat()
+                versions[entry.name] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
         return versions
 
     def has(self, path: str) -> bool:
@@ -241,18 +241,19 @@ class Folder:
         return entries
 
     def _local_files(self, path: str) -> list[str]:
+        return [entry.name for entry in self._local_entries(path)]
+
+    def _local_entries(self, path: str) -> list[os.DirEntry[str]]:
+        """Return the files in a subfolder of the local disk, sorted by name."""
         # fsspec reads the properties of each file, which takes 20 times as long. Each shard of the
         # store of completions lists the files of all shards.
-        names = []
         with self._dataset_errors("list", path):
             try:
                 with os.scandir(Path(self.root, path)) as entries:
-                    for entry in entries:
-                        if entry.is_file():
-                            names.append(entry.name)
+                    files = [entry for entry in entries if entry.is_file()]
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        return sorted(names)
+        return sorted(files, key=lambda entry: entry.name)
 
     def entries_without_content(self, path: str) -> list[str]:
         """Return the sorted names of what is no file in a subfolder of the local disk.

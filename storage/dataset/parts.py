@@ -95,6 +95,11 @@ class Footer:
     """The schema of the part, which can be an earlier one."""
     data_checksum: str = field(default="", compare=False, repr=False)
     """The checksum of all bytes before the footer; "" if the part is of format 1."""
+    id_chunks: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    """The position and size in bytes of the column `trace_id` in each row group, if `read_footer`
+    read the footer of a part that has the columns `trace_id` and `steps`."""
+    steps: int = field(default=0, compare=False, repr=False)
+    """The steps of all rows of such a part; a row without steps counts as one."""
 
 
 class TraceIndex(NamedTuple):
@@ -189,11 +194,11 @@ def read_footer(file: BinaryIO, kind: str) -> Footer | None:
     if has_seal and seal[_DATA_DIGITS:] != _footer_digest(footer_bytes, seal_start):
         return None
     try:
-        parquet_footer = pq.read_metadata(pa.BufferReader(footer_bytes))
-        metadata = parquet_footer.metadata or {}
+        parquet_file = pq.ParquetFile(pa.BufferReader(footer_bytes))
+        metadata = parquet_file.metadata.metadata or {}
         if _PART_KEY not in metadata or not (has_seal or metadata.keys() <= _FORMAT_1_KEYS):
             return None
-        footer = _from_metadata(parquet_footer, seal[:_DATA_DIGITS].decode())
+        footer = _from_metadata(parquet_file, seal[:_DATA_DIGITS].decode())
     except (pa.ArrowException, OSError, ValueError, TypeError):
         return None
     if footer.format <= FORMAT and readable_columns(kind, footer.schema) is None:
@@ -311,40 +316,54 @@ def read_columns(file: BinaryIO, names: Sequence[str]) -> Mapping[str, list[Any]
     return {name: columns[name].to_pylist() for name in names}
 
 
-def read_trace_index(file: BinaryIO) -> TraceIndex:
+def read_trace_index(file: BinaryIO, footer: Footer) -> TraceIndex:
     """Return the index of a part that has the columns `trace_id` and `steps`.
 
-    Raises:
-        pyarrow.ArrowException: As for `read_columns`, also OSError.
+    Args:
+        file: The part.
+        footer: Its footer, from `read_footer`.
     """
-    metadata = pq.read_metadata(file)
     encoded_ids = []
+    for position, size in footer.id_chunks:
+        file.seek(position)
+        encoded_ids.append(file.read(size))
+    return TraceIndex(b"".join(encoded_ids), footer.steps)
+
+
+def _id_chunks_and_steps(
+    metadata: pq.FileMetaData, schema: pa.Schema
+) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Return `Footer.id_chunks` and `Footer.steps` of a part with this schema."""
+    if not {"trace_id", "steps"} <= set(schema.names):
+        return (), 0
+    id_chunks = []
     steps = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        ids, below_steps = _columns_of_index(group)
+        ids = _first_column(group, "trace_id")
         start = ids.data_page_offset
         if ids.dictionary_page_offset is not None:
             start = ids.dictionary_page_offset
-        file.seek(start)
-        encoded_ids.append(file.read(ids.total_compressed_size))
+        id_chunks.append((start, ids.total_compressed_size))
         # A row without steps counts as one value.
-        steps += below_steps.num_values
-    return TraceIndex(b"".join(encoded_ids), steps)
+        steps += _first_column(group, "steps").num_values
+    return tuple(id_chunks), steps
 
 
-def _columns_of_index(
-    group: pq.RowGroupMetaData,
-) -> tuple[pq.ColumnChunkMetaData, pq.ColumnChunkMetaData]:
-    """Return the column of ids, and the first of those that contain the steps.
+def _first_column(group: pq.RowGroupMetaData, name: str) -> pq.ColumnChunkMetaData:
+    """Return the column of a name, or the first of those that a nested column is stored as.
 
-    Their paths come from the row group: `FileMetaData.schema` refers to its file and is kept by it,
+    The paths come from the row group: `FileMetaData.schema` refers to its file and is kept by it,
     so that both stay in memory until a garbage collection, 50 KB for each part.
+
+    Raises:
+        ValueError: The row group lacks it.
     """
-    chunks = [group.column(index) for index in range(group.num_columns)]
-    ids = next(chunk for chunk in chunks if chunk.path_in_schema == "trace_id")
-    below_steps = next(chunk for chunk in chunks if chunk.path_in_schema.startswith("steps."))
-    return ids, below_steps
+    for index in range(group.num_columns):
+        chunk = group.column(index)
+        if chunk.path_in_schema.partition(".")[0] == name:
+            return chunk
+    raise ValueError(f"a row group has no column {name}")
 
 
 def row_bytes(file: BinaryIO) -> int:
@@ -409,14 +428,15 @@ def _to_metadata(footer: Footer) -> Mapping[bytes, str]:
     }
 
 
-def _from_metadata(parquet_footer: pq.FileMetaData, data_checksum: str) -> Footer:
+def _from_metadata(parquet_file: pq.ParquetFile, data_checksum: str) -> Footer:
     """Return the footer.
 
     Raises:
         ValueError: An entry of the metadata is invalid.
         TypeError: The same.
     """
-    entries = {key: value.decode() for key, value in parquet_footer.metadata.items()}
+    metadata = parquet_file.metadata
+    entries = {key: value.decode() for key, value in metadata.metadata.items()}
     part_format = int(entries.get(_FORMAT, "1"))
     tables = {}
     for kind, (rows, content) in json.loads(entries.get(_TABLES, "{}")).items():
@@ -424,10 +444,11 @@ def _from_metadata(parquet_footer: pq.FileMetaData, data_checksum: str) -> Foote
     schema = pa.schema([])
     # A later format may have types that this version of Arrow does not know.
     if part_format <= FORMAT:
-        schema = parquet_footer.schema.to_arrow_schema().remove_metadata()
+        schema = parquet_file.schema_arrow.remove_metadata()
+    id_chunks, steps = _id_chunks_and_steps(metadata, schema)
     return Footer(
         part_key=entries[_PART_KEY],
-        rows=parquet_footer.num_rows,
+        rows=metadata.num_rows,
         version=entries.get(_VERSION, ""),
         content=entries.get(_CONTENT, entries[_PART_KEY]),
         format=part_format,
@@ -435,6 +456,8 @@ def _from_metadata(parquet_footer: pq.FileMetaData, data_checksum: str) -> Foote
         failed=int(entries.get(_FAILED, "0")),
         schema=schema,
         data_checksum=data_checksum,
+        id_chunks=id_chunks,
+        steps=steps,
     )
 
 

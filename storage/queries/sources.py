@@ -1,5 +1,6 @@
 """The parts of one table as an item of FROM, as SQL text."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ EMPTY = "empty"
 # In the view `traces`, `found_by` is the method. A second column of that name would be ambiguous in
 # every join with annotations.
 WITHOUT_METHOD = "SELECT * EXCLUDE (method)"
+# DuckDB reads these characters of a path as a pattern.
+PATTERN_CHARACTERS = re.compile(r"[*?[]")
 
 
 def methods_with(parts: TableParts, kind: str) -> Sequence[str]:
@@ -32,15 +35,13 @@ def methods_with(parts: TableParts, kind: str) -> Sequence[str]:
 
 def table_source(parts: TableParts, table: Table[Any]) -> str:
     """Return the FROM item for a table: its parts, or the empty view."""
-    by_schema: dict[str, list[Part]] = {}
-    for part in parts.get(table, ()):
-        by_schema.setdefault(str(part.footer.schema), []).append(part)
+    by_schema = _by_schema(parts.get(table, ()))
     if not by_schema:
         return f"{EMPTY}.{table.kind}"
-    selects = [_select(table.kind, same_schema) for same_schema in by_schema.values()]
+    selects = [_select(table.kind, same_schema) for same_schema in by_schema]
     has_all_columns = all(
         len(readable_columns(table.kind, same_schema[0].footer.schema) or ()) == len(table.schema)
-        for same_schema in by_schema.values()
+        for same_schema in by_schema
     )
     if len(selects) == 1 and has_all_columns:
         return f"({selects[0]})"
@@ -62,13 +63,27 @@ def traces_select(parts: TableParts) -> str:
 
 def readable(location: str) -> str:
     """Escape `*`, `?` and `[` in a path, which DuckDB would read as patterns."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in location)
+    return PATTERN_CHARACTERS.sub(r"[\g<0>]", location)
 
 
 def literal(texts: Iterable[str]) -> str:
     """Return a list of texts as an SQL literal."""
     quoted = ["'" + text.replace("'", "''") + "'" for text in texts]
     return f"[{', '.join(quoted)}]"
+
+
+def _by_schema(parts: Iterable[Part]) -> Sequence[Sequence[Part]]:
+    """Return the parts in groups of equal schemas."""
+    groups = list[list[Part]]()
+    for part in parts:
+        # `equals` is fast for parts of this version, which have one schema in memory.
+        schema = part.footer.schema
+        group = next((group for group in groups if schema.equals(group[0].footer.schema)), None)
+        if group is None:
+            groups.append([part])
+        else:
+            group.append(part)
+    return groups
 
 
 def _select(kind: str, same_schema: Sequence[Part]) -> str:
