@@ -106,11 +106,11 @@ class Folder:
                     name = entry["name"].rpartition("/")[2]
                     versions[name] = repr(sorted(entry.items()))
             return versions
-        for entry in self._local_entries(path):
+        for file in self._local_entries(path):
             # A file that was removed since it was listed has no version.
             with contextlib.suppress(FileNotFoundError):
-                status = entry.stat()
-                versions[entry.name] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+                status = file.stat()
+                versions[file.name] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
         return versions
 
     def has(self, path: str) -> bool:
