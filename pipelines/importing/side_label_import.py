@@ -69,7 +69,8 @@ def import_side_labels(folder: str, uri: str) -> SideLabelImport:
         methods = dataset.methods("annotations")
         result, additions = _plan(dataset, side_labels)
         if not result.labelled and all(not added.stale_labels for added in additions.values()):
-            reasons = ", ".join(f"{count} × {reason}" for reason, count in result.unused.items())
+            unused = [f"{count} × {reason}" for reason, count in result.unused.items()]
+            reasons = ", ".join([*result.faults, *unused])
             raise InputError(f"no label to import in {folder}, nothing was changed; {reasons}")
         for shard, added in additions.items():
             # A stale label is there before the annotation that is made from it, as in a run.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Annotation
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations, is_human
@@ -97,11 +97,23 @@ class SideLabels:
     """The labels of all raters beside a dataset. Threads can share it."""
 
     def __init__(
-        self, source: Dataset, home: Dataset, journal_of: Callable[[str], Journal]
+        self,
+        source: Dataset,
+        home: Dataset,
+        journal_of: Callable[[str], Journal],
+        unreadable: Mapping[str, str] | None = None,
     ) -> None:
-        """Args are the dataset, the folder of its labels, and its current journals by method."""
+        """Take the dataset, the folder of its labels, and its current journals by method.
+
+        Args:
+            source: The dataset with the traces.
+            home: The folder of the labels.
+            journal_of: Returns the journal of a method; an empty one if it cannot be read.
+            unreadable: By method, why its journal cannot be read; `journal_of` may add to it.
+        """
         self.home = home
         self._journal_of = journal_of
+        self._unreadable = {} if unreadable is None else unreadable
         self._current = CurrentSteps(source)
         self._lock = threading.Lock()
         # By method and shard: the version of the part, and its fingerprints by trace id.
@@ -119,18 +131,31 @@ class SideLabels:
 
         Raises:
             ConfigError: There are none.
+            DatasetError: The journal of the rater cannot be read.
         """
         methods = self.methods()
         if method not in methods:
             raise ConfigError(
                 f"{self.home.uri} has no labels of '{method[:80]}'; it has: {', '.join(methods)}"
             )
+        if self.is_unreadable(method):
+            raise DatasetError(self._unreadable[method])
+
+    def is_unreadable(self, method: str) -> bool:
+        """Return whether the journal of a rater cannot be read, so that no label of theirs counts.
+
+        Those in the dataset do not count either: the rater may have replaced them.
+        """
+        self._journal_of(method)
+        return method in self._unreadable
 
     def faults(self) -> Sequence[str]:
         """Return what is wrong with the journals: each as a line of text."""
         faults = list[str]()
         for method, path in journals_of(self.home).items():
             faults.extend(f"{path}: {fault}" for fault in self._journal_of(method).faults())
+            if self.is_unreadable(method):
+                faults.append(f"{self._unreadable[method]}; no label of {method} is used")
         return faults
 
     def fitted(self, method: str) -> FittedLabels:
@@ -236,7 +261,6 @@ def open_side_labels(folder: str, source: Dataset) -> SideLabels:
 
     Raises:
         ConfigError: The folder has no labels, or is a dataset of its own.
-        DatasetError: A journal cannot be read.
     """
     home = Dataset(folder)
     if not home.folder.is_local or not Path(home.folder.root).is_dir():
@@ -244,14 +268,19 @@ def open_side_labels(folder: str, source: Dataset) -> SideLabels:
     if home.shards(TRACES):
         raise ConfigError(f"{folder} is a dataset: its labels by hand are used without an option")
     journals = dict[str, Journal]()
+    unreadable = dict[str, str]()
 
     def journal_of(method: str) -> Journal:
         if method not in journals:
             journals[method] = Journal(journal_path(home, method))
-            journals[method].read()
+            try:
+                journals[method].read()
+            except DatasetError as error:
+                # Such as a link. It must not stop the other raters.
+                unreadable[method] = str(error)
         return journals[method]
 
-    labels = SideLabels(source, home, journal_of)
+    labels = SideLabels(source, home, journal_of, unreadable)
     if not labels.methods():
         raise ConfigError(f"{folder} has no labels by hand: name the folder of `view --labels`")
     return labels

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, DatasetError
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import TRACES, annotations
 from storage.labelling.carry_over import CUT, GONE, OTHER_TEXT, UNKNOWN_STEPS
@@ -237,3 +237,22 @@ def test_unchanged_shards_are_read_once(
     cut(dataset, t0_0=("a b ", "c"))
     assert labels.fitted(METHOD).usable["t0-0"].first_error == 0
     assert shards == [0]
+
+
+def test_linked_journal_stops_no_others(store: LabelStore, tmp_path: Path) -> None:
+    finish(store, "t0-0", 1)
+    target = replace(target_of(store, "t0-1"), rater="bob")
+    store.save(target, Kind.NO_ERROR)
+    store.save(target, Kind.FINISH)
+    path = Path(store.location, "labelling", "human_bob.jsonl")
+    path.rename(tmp_path / "moved.jsonl")
+    path.symlink_to(tmp_path / "moved.jsonl")
+    labels = opened(store)
+    assert labels.fitted(METHOD).usable.keys() == {"t0-0"}
+    assert labels.fitted("human_bob").usable == {}
+    (fault,) = labels.faults()
+    assert f"cannot read the journal {path}" in fault
+    assert fault.endswith("; no label of human_bob is used")
+    labels.require(METHOD)
+    with pytest.raises(DatasetError, match="cannot read the journal"):
+        labels.require("human_bob")
