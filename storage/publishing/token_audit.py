@@ -129,8 +129,7 @@ class TokenAudit:
             return self._add_marked(text, tokenizer)
         if isinstance(text, MarkedChat):
             rendered = MarkedText(tokenizer.render(text.messages), text.marker, text.labels)
-            # The template contains the special tokens.
-            return self._add_marked(rendered, tokenizer, special_tokens=False)
+            return self._add_marked(rendered, tokenizer, is_chat=True)
         if isinstance(text, SeparatedSteps):
             return self._add_separated(text, tokenizer)
         if isinstance(text, Chat):
@@ -138,9 +137,10 @@ class TokenAudit:
         return len(tokenizer.encode(text.text, special_tokens=True))
 
     def _add_marked(
-        self, text: MarkedText, tokenizer: AuditedTokenizer, *, special_tokens: bool = True
+        self, text: MarkedText, tokenizer: AuditedTokenizer, *, is_chat: bool = False
     ) -> int:
-        tokens = _without_gaps(tokenizer.encode(text.text, special_tokens=special_tokens))
+        # The template of a chat contains the special tokens.
+        tokens = _without_gaps(tokenizer.encode(text.text, special_tokens=not is_chat))
         expected = list[int]()
         for start in _occurrences(text.marker, text.text):
             covering = _covering(tokens, start, start + len(text.marker))
@@ -148,6 +148,9 @@ class TokenAudit:
             self.split_markers += len(covering) > 1
         # Trainers take the last token of the marker alone. Some tokenizers omit white space.
         marker_ids = [token.id for token in tokenizer.encode(text.marker, special_tokens=False)]
+        if is_chat and len(marker_ids) > 1:
+            # ms-swift searches for the first one instead, which can be in any text.
+            marker_ids = []
         positions = [index for index, token in enumerate(tokens) if token.id in marker_ids[-1:]]
         self.rows_with_few_markers += len(positions) < text.labels
         self.rows_with_many_markers += len(positions) > text.labels

@@ -346,9 +346,12 @@ def test_separators_of_chats_are_found(max_length: int, dataset: Dataset, tmp_pa
     exporter = QwenPrm()
     rows = exported(dataset, exporter, tmp_path / "out")
     tokenizer = trained("Then 1 + 2 = 3.\n", tmp_path)
-    # Without the token for the separator, its last token is also in the tags of the turns.
-    unknown = audit_of(exporter, tmp_path / "out", tokenizer)
-    assert unknown.split_markers == unknown.labels > 0
+    # Readers search for one token: the first one of `<extra_0>`, or the whole separator.
+    for template in (TEMPLATE, "{{ messages[0].content }}\n{{ messages[1].content }}"):
+        without = saved(tokenizer.tokenizer, tmp_path, template)
+        unknown = audit_of(exporter, tmp_path / "out", without)
+        assert unknown.split_markers == unknown.labels_misplaced == unknown.labels > 0
+        assert unknown.rows_with_few_markers == len(rows)
     tokenizer.tokenizer.add_special_tokens(["<extra_0>"])
     tokenizer = saved(tokenizer.tokenizer, tmp_path)
     audit = audit_of(exporter, tmp_path / "out", tokenizer, max_length)
@@ -364,6 +367,14 @@ def test_separators_of_chats_are_found(max_length: int, dataset: Dataset, tmp_pa
     assert audit.labels == len(positions) == unknown.labels
     assert audit.labels_cut == sum(position >= max_length for position in positions)
     assert (audit.split_markers, audit.has_misplaced) == (0, False)
+
+
+def test_joined_separator_is_misplaced(dataset: Dataset, tmp_path: Path) -> None:
+    rows = exported(dataset, QwenPrm(), tmp_path / "out")
+    # A token of words: alone the separator is one, beside the text of a step it is none.
+    audit = audit_of(QwenPrm(), tmp_path / "out", words_tokenizer(tmp_path, "<extra_0>"))
+    assert audit.rows_with_few_markers == len(rows)
+    assert audit.labels_misplaced == audit.labels > 0
 
 
 def test_joined_verdict_is_misplaced(dataset: Dataset, tmp_path: Path) -> None:
