@@ -42,19 +42,21 @@ def _turns_with_ends(name: str, workspace: Workspace) -> list[list[str]]:
     return expected
 
 
-def _scored(results: list[tuple[list[int], list[float]]], workspace: Workspace) -> Attempt:
+def _scored(results: list[tuple[list[int], list[int]]], workspace: Workspace) -> Attempt:
+    """Check that the scores are those of the separators, which are at the ends of the steps."""
     separator = workspace.tokenizer.token_to_id(SEPARATOR)
     assert separator is not None
     exported = workspace.rows("qwen_prm")
     check_count("qwen_prm", results, exported)
     lengths = list[int]()
-    for row, (ids, scores) in zip(exported, results, strict=True):
+    for row, (ids, positions) in zip(exported, results, strict=True):
         chat = rendered([PRM_SYSTEM, *row["messages"]]).rstrip("\n")
         text = workspace.text(ids).rstrip("\n")
         assert text.startswith(chat), f"qwen_prm: the text {text!r} of {chat!r}"
-        # The logits of the program grow with the position, so each score belongs to a place.
-        assert scores == sorted(set(scores)), f"qwen_prm: the scores {scores}"
-        assert ids.count(separator) == len(scores)
-        lengths.append(len(scores))
+        separators = [position for position, token in enumerate(ids) if token == separator]
+        assert positions == separators, (
+            f"qwen_prm: scores at {positions}, steps end at {separators}"
+        )
+        lengths.append(len(positions))
     rows = check_equal("qwen_prm", lengths, [len(row["labels"]) for row in exported])
-    return Attempt("qwen_prm", rows, "template qwen2_5_math_prm: a score for each label")
+    return Attempt("qwen_prm", rows, "template qwen2_5_math_prm: a score at each label")

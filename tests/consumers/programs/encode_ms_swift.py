@@ -1,7 +1,8 @@
 """Encode rows with the dataset loader and templates of ms-swift: `… EXPORTS MODEL OUTPUT`.
 
-The output has for each export the tokens and labels of every row. For `qwen_prm` it has the number
-of scores that the template for Qwen's process reward models decodes for every row.
+The output has for each export the tokens and labels of every row. For `qwen_prm` it has the tokens
+of every row, and the positions of the scores that the template for Qwen's process reward models
+decodes.
 """
 
 import json
@@ -40,9 +41,13 @@ def scored(name):
     texts = []
     for row in rows(name):
         ids = torch.tensor([template.encode(row)["input_ids"]])
-        # As of a model that is more certain with every token.
-        logits = torch.stack([torch.zeros(ids.shape), torch.arange(ids.shape[1])[None] / 10], -1)
-        texts.append([ids[0].tolist(), template.decode_prm(ids, logits)[0]])
+        count = ids.shape[1]
+        # As of a model for which the probability of position i of n is (i + 1) / (n + 1).
+        numbers = torch.arange(1, count + 1, dtype=torch.float64)
+        logits = torch.stack([(count + 1 - numbers).log(), numbers.log()], -1)[None]
+        scores = template.decode_prm(ids, logits)[0]
+        positions = [round(score * (count + 1)) - 1 for score in scores]
+        texts.append([ids[0].tolist(), positions])
     return texts
 
 
