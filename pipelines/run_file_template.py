@@ -10,7 +10,15 @@ import tomli_w
 from stepmark.errors import ConfigError
 from stepmark.visible_text import visible
 
-__all__ = ["Answers", "Effort", "EngineChoice", "Input", "commands_after", "run_file_text"]
+__all__ = [
+    "OTHER_COLUMNS",
+    "Answers",
+    "Effort",
+    "EngineChoice",
+    "Input",
+    "commands_after",
+    "run_file_text",
+]
 
 
 class Input(StrEnum):
@@ -77,6 +85,8 @@ class Answers:
 
 # Comments begin in the same column, as in the run files of the repository.
 COMMENT_COLUMN = 35
+# A shell ignores it. Without --map, the columns have the names of Stepmark's fields.
+OTHER_COLUMNS = "# other columns: --map question=COLUMN --map solution=COLUMN --map answer=COLUMN"
 
 SERVER = """
 [engine]                           # {role}
@@ -189,7 +199,7 @@ def commands_after(answers: Answers, run_file: str) -> list[str]:
         return [f"stepmark check {path}", f"stepmark plan {path}", f"stepmark run {path}"]
     dataset = _word(answers.dataset)
     return [
-        f"stepmark import {_word(answers.file)} --dataset {dataset}",
+        f"stepmark import {_word(answers.file)} --dataset {dataset}  {OTHER_COLUMNS}",
         f"stepmark check {path}",
         f"stepmark label {path}",
     ]

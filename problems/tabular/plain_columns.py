@@ -238,7 +238,11 @@ class PlainColumns:
 
     def _steps(self, row: Row, columns: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
         """Return the steps, and the separator that was added to steps from a list."""
-        if _value(row, columns, "steps") is not None:
+        listed = _value(row, columns, "steps")
+        if isinstance(listed, str):
+            column = columns["steps"]
+            raise UnusableError(column, f"a text, not a list; --map solution={column} reads texts")
+        if listed is not None:
             return splitting.append_separator(texts_at(row.value, columns["steps"]))
         value = _value(row, columns, "solution")
         column = _solution_column(columns)

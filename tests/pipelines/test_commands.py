@@ -486,7 +486,9 @@ def test_sql_has_several_outputs(stepmark: Stepmark, made: Path) -> None:
     assert "    FIRST: the method of the rows (default: judge)\n" in out
     _, out, _ = stepmark("sql", ":confusion", "formal", "formal", "--format=jsonl", "-d", "made")
     # The solution claims that 1 + 2 = 2.
-    assert {json.loads(line)["verdict"] for line in out.splitlines()} == {"incorrect", "unknown"}
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert {row["row_verdict"] for row in rows} == {"incorrect", "unknown"}
+    assert {(row["row_method"], row["column_method"]) for row in rows} == {("formal", "formal")}
     status, out, _ = stepmark("sql", "FROM labels", "--output", "labels.json", "-d", "made")
     assert (status, out) == (0, "")
     assert len(json.loads(Path("labels.json").read_text())) == 1

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import sys
 import tomllib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pipelines.run import plan as planning
 from pipelines.run.config import load
 from pipelines.run.schema import run_file_schema
 from pipelines.run_file_template import (
+    OTHER_COLUMNS,
     Answers,
     Effort,
     EngineChoice,
@@ -89,7 +91,7 @@ def test_next_commands_keep_spaces() -> None:
         input=Input.solutions, file="my  own.jsonl", engine=EngineChoice.none, dataset="data/x"
     )
     assert commands_after(answers, "a\nb\tc.toml") == [
-        "stepmark import 'my  own.jsonl' --dataset data/x",
+        f"stepmark import 'my  own.jsonl' --dataset data/x  {OTHER_COLUMNS}",
         "stepmark check 'a\\x0ab\\x09c.toml'",
         "stepmark label 'a\\x0ab\\x09c.toml'",
     ]
@@ -127,7 +129,7 @@ def test_solutions_are_labelled(stepmark: Stepmark) -> None:
     text = Path("mine.toml").read_text(encoding="utf-8")
     # The commands in the first lines work as they are.
     for line in text.splitlines()[:3]:
-        assert stepmark(*line.removeprefix("#   stepmark ").split())[0] == 0
+        assert stepmark(*shlex.split(line.removeprefix("#   stepmark "), comments=True))[0] == 0
     status, out, _ = stepmark(
         "sql", "SELECT kept FROM labels", "-d", "data/mine", "--format", "csv"
     )
@@ -174,7 +176,7 @@ def test_names_are_those_of_files(stepmark: Stepmark) -> None:
     assert status == 0
     assert out.splitlines() == [
         "wrote mine",
-        "next: stepmark import ./-a.jsonl --dataset data/mine",
+        f"next: stepmark import ./-a.jsonl --dataset data/mine  {OTHER_COLUMNS}",
         "      stepmark check mine",
         "      stepmark label mine",
     ]

@@ -206,7 +206,7 @@ def test_confusion(sample: Sample) -> None:
         expected = []
         for verdict in (GOOD, BAD, UNKNOWN):
             row = [counts[verdict, other] for other in (GOOD, BAD, UNKNOWN)]
-            expected.append((verdict, *row))
+            expected.append((methods[0], verdict, methods[1], *row))
         assert sample.run("confusion", *methods) == expected
 
 

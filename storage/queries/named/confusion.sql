@@ -6,8 +6,8 @@ WITH pairs AS (
   FROM annotations AS a JOIN annotations AS b USING (trace_id)
   WHERE a.method = $first AND b.method = $second
 )
-SELECT step[1].verdict AS verdict,
+SELECT $first AS row_method, step[1].verdict AS row_verdict, $second AS column_method,
   count(*) FILTER (step[2].verdict = 'correct') AS correct,
   count(*) FILTER (step[2].verdict = 'incorrect') AS incorrect,
   count(*) FILTER (step[2].verdict = 'unknown') AS unknown
-FROM pairs GROUP BY verdict ORDER BY verdict
+FROM pairs GROUP BY row_verdict ORDER BY row_verdict
