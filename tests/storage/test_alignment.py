@@ -213,7 +213,7 @@ def test_index_leaves_no_garbage(tmp_path: Path) -> None:
     dataset.write_part(TRACES, 0, [TRACE], "f")
 
     def count_of_metadata() -> int:
-        return sum(isinstance(item, pq.FileMetaData) for item in gc.get_objects())
+        return sum(type(item) is pq.FileMetaData for item in gc.get_objects())
 
     gc.collect()
     gc.disable()

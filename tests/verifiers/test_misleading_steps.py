@@ -77,6 +77,21 @@ STEPS = (
     # The letter i is a variable.
     ("", "A complex with i rooms: 2i - 1 = i + 3"),
     ("", "As a complex number, its length is 3 + 4i = 5."),
+    # The last side of a chain is a condition.
+    ("", "$A = (x + 2)(x + 3) = x^2 + 20$"),
+    ("", "The area is $B = (w + 4)(w + 6) = w^2 + 6w + 64$."),
+    ("", r"$\text{Area} = (t + 1)^2 = t^2 + 7$"),
+    ("", "area = (n + 5)(n - 1) = n^2 + 3n"),
+    ("", "f(y + 2) = (y + 2)^2 = y^2 + 16"),
+    ("", "The volume is $V = k(k + 1)(k + 2) = k^3 + 3k^2 + 8$."),
+    ("", "We set $g(z) = (z + 1)(z + 5) = z^2 + 5z + 1$ and solve."),
+    ("", "The product is N = (a + b)^2 = a^2 + b^2 + 12."),
+    ("", "As the legs are a and b, S = (a + b)(a - b) = a^2 - 9."),
+    ("", "The price is p = 5(n + 2) = 4n + 30."),
+    # An equation is the object of the word before it.
+    ("", "Expanding (x + 2)(x + 3) = x^2 + 4x + 20 gives x = 14."),
+    ("", "Simplify (c + 1)(c + 4) = c^2 + 4c + 10."),
+    ("", "Factor $(m + 1)(m + 2) = m^2 + 2m + 8$."),
     # A comparison is required, denied or tried.
     ("", "The triangle inequality requires 1 + 2 > 4."),
     ("", "7 + 8 ≠ 15 on a clock"),

@@ -3,8 +3,9 @@
 A rewriting is true or false for all values; a condition such as `x² + 2x = 7` restricts them. An
 equation is false if it has no solution at all, or if it is clearly a rewriting and fails at every
 sample point and under every condition on its variables. It is clearly a rewriting if both sides
-have the same variables and much in common, and if it is not the first link of a chain
-(`a = b = c`) or is announced as an expansion, a factoring or a simplification.
+have the same variables and much in common, and if it is announced as an expansion, a factoring or
+a simplification, or if it is not the first link of a chain (`a = b = c`) and its sides differ in a
+single term.
 """
 
 import re
@@ -57,7 +58,6 @@ REWRITING_RULE = "rewriting"
 ALL_POWERS = "no higher powers are left out"
 NO_EQUATION = "an equation without solution is a rewriting"
 NO_CONDITION = "no condition on the names makes it true"
-NO_CHAINED_EQUATION = "the chain does not end with an equation to solve"
 UNANNOUNCED = "an equation that no word announces is a rewriting"
 
 
@@ -90,11 +90,11 @@ def judge_rewriting(link: Link, left: Tree, right: Tree, context: Context) -> St
     is_restricted = bool(applied_letters(left, right)) or any(
         _restricts(condition, (left, right)) for condition in context.conditions
     )
+    is_doubtful = not is_rewriting or _may_be_equation_to_solve(link, left, right, relation)
     return false(
         REWRITING_RULE,
         reason,
-        "" if is_rewriting else UNANNOUNCED,
-        NO_CHAINED_EQUATION if _may_be_chained(link, right, relation) else "",
+        UNANNOUNCED if is_doubtful else "",
         NO_CONDITION if is_restricted else "",
         *assumptions,
     )
@@ -224,17 +224,33 @@ def _may_be_rewriting(link: Link, left: Tree, right: Tree, relation: Relation) -
     return is_expanded and shared >= MAYBE_EXPANDED
 
 
-def _may_be_chained(link: Link, right: Tree, relation: Relation) -> bool:
-    """Return whether a link may equate the value of a chain with something else.
+def _may_be_equation_to_solve(link: Link, left: Tree, right: Tree, relation: Relation) -> bool:
+    """Return whether an equation that looks like a rewriting may be a condition on its names.
 
-    `A = (x+2)(x+3) = x^2 + 20` states what A is, and then that it equals `x^2 + 20`. The sides
-    differ in a constant and in another term, and nothing is left to do on the right one.
+    In `A = (x + 2)(x + 3) = x^2 + 20`, the last side is another value of the area. A wrong
+    expansion mostly differs from the right one in a single term, and words such as "expanding"
+    announce it. "Expanding (x + 2)(x + 3) = x^2 + 20" without a comma is about an equation. Two
+    fractions that share most factors are one fraction, cancelled: nobody solves such an equation.
     """
-    if link.index == 0 or relation.left is None or relation.right is None:
+    if relation.left is None or relation.right is None:
+        return True
+    if len(relation.left - relation.right) == 1:
         return False
-    difference = relation.left - relation.right
-    has_constant = any(not any(powers) for powers in difference)
-    return len(difference) > 1 and has_constant and is_normal(right)
+    are_fractions = _is_fraction(left) and _is_fraction(right)
+    if are_fractions and ratios.shared_factor(relation.left, relation.right) > ALIKE:
+        return False
+    last = link.before[-1:]
+    is_about_equation = bool(last) and REWRITING.match(last[0]) is not None
+    return is_about_equation or not _has_announcing_words(link)
+
+
+def _is_fraction(tree: Tree) -> bool:
+    """Return whether a tree is a fraction with names in its denominator."""
+    match tree:
+        case Combined("/", _, divisor):
+            return bool(names(divisor))
+        case _:
+            return False
 
 
 def _is_announced(link: Link, relation: Relation) -> bool:
