@@ -26,21 +26,30 @@ from transformers import (
     set_seed,
 )
 
-IGNORED = -100  # the label of tokens that train nothing, for the loss and for the padding
-MARKER = "ки"  # ends each step of the format `math_shepherd`
-Tokens = dict[str, list[int]]  # the tokens of a solution (`input_ids`), and their `labels`
+IGNORED = -100
+"""The label of tokens that train nothing, for the loss and the padding of transformers."""
+MARKER = "ки"
+"""Ends each step of the format `math_shepherd`."""
+Tokens = dict[str, list[int]]
+"""The tokens of a solution (`input_ids`), and a label for each of them (`labels`)."""
 
 
 @dataclass
 class Options:
     """The options of the command line besides paths."""
 
-    template: str = "{prompt}\n"  # the text before the first step
-    updates: int = 100  # how often the weights change
-    batch_size: int = 16  # solutions per update
-    learning_rate: float = 1e-4  # of AdamW, for all updates
-    max_tokens: int = 1024  # longer solutions are not trained on
-    seed: int = 0  # of the new layer, and of the choice of solutions
+    template: str = "{prompt}\n"
+    """The text before the first step."""
+    updates: int = 100
+    """How often the weights change."""
+    batch_size: int = 16
+    """Solutions per update."""
+    learning_rate: float = 1e-4
+    """That of AdamW, for all updates."""
+    max_tokens: int = 1024
+    """Longer solutions are not trained on."""
+    seed: int = 0
+    """Of the new layer, and of the choice of solutions."""
 
 
 class Solution(NamedTuple):
@@ -55,30 +64,34 @@ def read_solutions(source: Path) -> list[Solution]:
     """Return the rows of a JSONL or Parquet file, or of the split `train` of a folder."""
     if source.is_dir():
         rows = load_dataset(str(source), split="train")
-    elif source.read_bytes().strip():
-        read = Dataset.from_parquet if source.suffix == ".parquet" else Dataset.from_json
-        rows = read(str(source))
-    else:  # the errors of `datasets` do not name the file
-        raise SystemExit(f"{source} has no rows")
+    elif source.suffix == ".parquet":
+        rows = Dataset.from_parquet(str(source))
+    else:
+        # The errors of `datasets` do not name the file.
+        if not source.read_bytes().strip():
+            raise SystemExit(f"{source} has no rows")
+        rows = Dataset.from_json(str(source))
     return [read_row(row) for row in rows]
 
 
 def read_row(row: dict[str, Any]) -> Solution:
     """Return the solution in a row of `trl`, or of `math_shepherd`, whose steps have markers."""
     if "completions" in row:
-        return Solution(row["prompt"], row["completions"], row.get("labels") or [])
+        labels = row.get("labels") or []
+        return Solution(row["prompt"], row["completions"], labels)
     if "label" not in row:
-        raise SystemExit(f"export `trl` or `math_shepherd`: no such row has {', '.join(row)}")
+        columns = ", ".join(row)
+        raise SystemExit(f"export `trl` or `math_shepherd`: no such row has {columns}")
     prompt, first, text = row["input"].partition("Step 1:")
     *steps, _ = (first + text).split(MARKER)
-    labels = list[bool]()
+    solution = Solution(prompt.strip(), steps, [])
     # `label` is the same text as `input`, with one sign in the place of each marker.
     position = len(prompt)
-    for step in steps:
+    for step in solution.steps:
         position += len(step)
-        labels.append(row["label"][position] == "+")
+        solution.labels.append(row["label"][position] == "+")
         position += 1
-    return Solution(prompt.strip(), steps, labels)
+    return solution
 
 
 def tokenize(solution: Solution, tokenizer: Any, template: str) -> Tokens:
@@ -89,27 +102,33 @@ def tokenize(solution: Solution, tokenizer: Any, template: str) -> Tokens:
     # Without labels, all line breaks have the label 1: `score` looks for them.
     step_labels = solution.labels or [True] * len(solution.steps)
     for step, label in zip(solution.steps, step_labels, strict=True):
-        step_ids = tokenizer(f"{step.strip()}\n", add_special_tokens=False).input_ids
-        ids += step_ids
-        labels += [IGNORED] * (len(step_ids) - 1) + [int(label)]
+        ids += tokenizer(f"{step.strip()}\n", add_special_tokens=False).input_ids
+        length = len(ids) - len(labels)
+        labels += [IGNORED] * length
+        labels[-1] = int(label)
     return {"input_ids": ids, "labels": labels}
 
 
 def train(solutions: list[Solution], base: str, to: Path, options: Options) -> None:
     """Train a reward model from the language model `base`, and save it in the folder `to`."""
-    to.mkdir(parents=True, exist_ok=True)  # before the training: the path may be wrong
+    # Before the training, because the path may be wrong.
+    to.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
     model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, dtype="float32")
-    labelled = [solution for solution in solutions if solution.labels]
-    rows = [tokenize(solution, tokenizer, options.template) for solution in labelled]
-    rows = [row for row in rows if len(row["input_ids"]) <= options.max_tokens]
+    rows = list[Tokens]()
+    for solution in solutions:
+        row = tokenize(solution, tokenizer, options.template)
+        length = len(row["input_ids"])
+        if solution.labels and length <= options.max_tokens:
+            rows.append(row)
     print(len(rows), "of", len(solutions), "rows; the others have no label, or too many tokens")
     if not rows:
         raise SystemExit("no row is left to train on: raise --max-tokens, or export labels")
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate)
-    pad = DataCollatorForTokenClassification(tokenizer)  # to the longest row of a batch
+    # Rows are padded to the longest one of a batch.
+    pad = DataCollatorForTokenClassification(tokenizer)
     model.train()
     for update in range(1, options.updates + 1):
         batch = random.choices(rows, k=options.batch_size)
@@ -132,15 +151,19 @@ def score(solutions: list[Solution], folder: Path, template: str) -> list[list[f
     scores = list[list[float]]()
     for solution in solutions:
         row = tokenize(solution, tokenizer, template)
-        logits = model(torch.tensor([row["input_ids"]])).logits[0]
-        step_ends = torch.tensor(row["labels"]) != IGNORED
-        scores.append(logits[step_ends].softmax(-1)[:, 1].tolist())
+        labels = torch.tensor(row["labels"])
+        step_ends = labels != IGNORED
+        ids = torch.tensor([row["input_ids"]])
+        logits = model(ids).logits[0]
+        probabilities = logits[step_ends].softmax(-1)
+        scores.append(probabilities[:, 1].tolist())
     return scores
 
 
 def main() -> None:
     """Train or score, as the command line says."""
-    parser = HfArgumentParser(Options, description=__doc__.splitlines()[0])
+    summary = __doc__.splitlines()[0]
+    parser = HfArgumentParser(Options, description=summary)
     parser.add_argument("action", choices=["train", "score"])
     parser.add_argument("data", type=Path, help="an exported folder, or a JSONL or Parquet file")
     parser.add_argument("--model", required=True, help="a folder; for `train` also one on the Hub")
@@ -156,7 +179,8 @@ def main() -> None:
         return
     with paths.to.open("w") as file:
         for scores in score(solutions, Path(paths.model), template):
-            file.write(json.dumps({"scores": scores}) + "\n")
+            line = json.dumps({"scores": scores})
+            file.write(f"{line}\n")
 
 
 if __name__ == "__main__":

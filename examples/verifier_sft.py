@@ -29,37 +29,48 @@ from transformers import (
     set_seed,
 )
 
-IGNORED = -100  # the label of tokens that train nothing, for the loss and for the padding
-# A line of a reply: steps are counted from 1. Change it for a judge with another prompt.
+IGNORED = -100
+"""The label of tokens that train nothing, for the loss and the padding of transformers."""
 VERDICT = re.compile(r"^Step ([1-9]\d{0,3})\b.*\b(correct|incorrect)\W*$", re.MULTILINE)
-Messages = list[dict[str, str]]  # a chat: each message has a `role` and its `content`
-Tokens = dict[str, list[int]]  # the tokens of a chat (`input_ids`), and their `labels`
+"""A line of a reply: steps are counted from 1. Change it for a judge with another prompt."""
+Messages = list[dict[str, str]]
+"""A chat: each message has a `role` and its `content`."""
+Tokens = dict[str, list[int]]
+"""The tokens of a chat (`input_ids`), and a label for each of them (`labels`)."""
 
 
 @dataclass
 class Options:
     """The options of the command line besides paths."""
 
-    updates: int = 200  # how often the weights change
-    batch_size: int = 16  # replies per update of `train`, requests that `check` answers together
-    learning_rate: float = 1e-4  # of AdamW, for all updates
-    max_tokens: int = 1024  # longer chats are not trained on
-    max_new_tokens: int = 512  # the length of a reply of `check`
-    seed: int = 0  # of the choice of replies
+    updates: int = 200
+    """How often the weights change."""
+    batch_size: int = 16
+    """Replies per update of `train`, and requests that `check` answers together."""
+    learning_rate: float = 1e-4
+    """That of AdamW, for all updates."""
+    max_tokens: int = 1024
+    """Longer chats are not trained on."""
+    max_new_tokens: int = 512
+    """The length of a reply of `check`."""
+    seed: int = 0
+    """Of the choice of replies."""
 
 
 def read_chats(source: Path) -> list[Messages]:
     """Return the rows of a JSONL or Parquet file, or of the split `train` of a folder."""
     if source.is_dir():
         rows = load_dataset(str(source), split="train")
-    elif source.read_bytes().strip():
-        read = Dataset.from_parquet if source.suffix == ".parquet" else Dataset.from_json
-        rows = read(str(source))
-    else:  # the errors of `datasets` do not name the file
-        raise SystemExit(f"{source} has no rows")
+    elif source.suffix == ".parquet":
+        rows = Dataset.from_parquet(str(source))
+    else:
+        # The errors of `datasets` do not name the file.
+        if not source.read_bytes().strip():
+            raise SystemExit(f"{source} has no rows")
+        rows = Dataset.from_json(str(source))
     if "messages" not in rows.column_names:
-        names = ", ".join(rows.column_names)
-        raise SystemExit(f"export `verification`: no such row has {names}")
+        columns = ", ".join(rows.column_names)
+        raise SystemExit(f"export `verification`: no such row has {columns}")
     return list(rows["messages"])
 
 
@@ -70,7 +81,8 @@ def tokenize_request(chat: Messages, tokenizer: Any) -> list[int]:
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(request, add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False).input_ids)
-    text = "".join(message["content"] for message in request)
+    contents = [message["content"] for message in request]
+    text = "".join(contents)
     return list(tokenizer(text).input_ids)
 
 
@@ -79,24 +91,30 @@ def tokenize(chat: Messages, tokenizer: Any) -> Tokens:
     request = tokenize_request(chat, tokenizer)
     reply = tokenizer(chat[-1]["content"], add_special_tokens=False).input_ids
     reply.append(tokenizer.eos_token_id)  # so that a reply of `check` ends
-    return {"input_ids": request + reply, "labels": [IGNORED] * len(request) + reply}
+    ignored = [IGNORED] * len(request)
+    return {"input_ids": request + reply, "labels": ignored + reply}
 
 
 def train(chats: list[Messages], base: str, to: Path, options: Options) -> None:
     """Train a verifier from the language model `base`, and save it in the folder `to`."""
-    to.mkdir(parents=True, exist_ok=True)  # before the training: the path may be wrong
+    # Before the training, because the path may be wrong.
+    to.mkdir(parents=True, exist_ok=True)
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
-    answered = [chat for chat in chats if chat[-1]["role"] == "assistant"]
-    rows = [tokenize(chat, tokenizer) for chat in answered]
-    rows = [row for row in rows if len(row["input_ids"]) <= options.max_tokens]
+    rows = list[Tokens]()
+    for chat in chats:
+        row = tokenize(chat, tokenizer)
+        length = len(row["input_ids"])
+        if chat[-1]["role"] == "assistant" and length <= options.max_tokens:
+            rows.append(row)
     print(len(rows), "of", len(chats), "rows; the others have no reply, or too many tokens")
     if not rows:
         raise SystemExit("no row with a reply is left to train on: raise --max-tokens")
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate)
-    pad = DataCollatorForSeq2Seq(tokenizer)  # to the longest row of a batch
+    # Rows are padded to the longest one of a batch.
+    pad = DataCollatorForSeq2Seq(tokenizer)
     model.train()
     for update in range(1, options.updates + 1):
         batch = random.choices(rows, k=options.batch_size)
@@ -115,16 +133,19 @@ def check(chats: list[Messages], folder: Path, options: Options) -> list[str]:
     """Return a greedy reply to each request."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # Llama has none
-    tokenizer.padding_side = "left"  # the replies continue the ends of the rows
+    # The replies continue the ends of the rows.
+    tokenizer.padding_side = "left"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     model.eval()
     replies = list[str]()
     for start in range(0, len(chats), options.batch_size):
-        batch = chats[start : start + options.batch_size]
+        end = start + options.batch_size
+        batch = chats[start:end]
         ids = [tokenize_request(chat, tokenizer) for chat in batch]
         inputs = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
         output = model.generate(**inputs, do_sample=False, max_new_tokens=options.max_new_tokens)
-        written = output[:, inputs.input_ids.shape[1] :]
+        request_length = inputs.input_ids.shape[1]
+        written = output[:, request_length:]
         replies += tokenizer.batch_decode(written, skip_special_tokens=True)
     return replies
 
@@ -140,7 +161,8 @@ def first_error(reply: str) -> int | None:
 
 def main() -> None:
     """Train or check, as the command line says."""
-    parser = HfArgumentParser(Options, description=__doc__.splitlines()[0])
+    summary = __doc__.splitlines()[0]
+    parser = HfArgumentParser(Options, description=summary)
     parser.add_argument("action", choices=["train", "check"])
     parser.add_argument("data", type=Path, help="an exported folder, or a JSONL or Parquet file")
     parser.add_argument("--model", required=True, help="a folder; for `train` also one on the Hub")
@@ -154,7 +176,8 @@ def main() -> None:
     with paths.to.open("w") as file:
         for reply in replies:
             row = {"reply": reply, "first_error": first_error(reply)}
-            file.write(json.dumps(row) + "\n")
+            line = json.dumps(row)
+            file.write(f"{line}\n")
 
 
 if __name__ == "__main__":
