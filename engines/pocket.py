@@ -56,7 +56,7 @@ class Pocket:
     vLLM gives.
     """
     workers: Annotated[int, Field(ge=0, le=1024)] = operational(default=0)
-    """Draws that run at the same time; 0 for one per core."""
+    """Batches that are sampled at the same time; 0 for one per core."""
 
     @property
     def model_name(self) -> str:
@@ -71,21 +71,30 @@ class Pocket:
         return fingerprint(self, ctranslate2_model.weights_digest(self._folder))
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Sequence[Completion]:
-        """Continue the prompt as plain text. Cancelling stops the rows within one token.
+        """Return completions of the prompt as plain text.
 
-        Errors are never retryable, because a second try could not succeed.
+        A cancelled call stops within one token.
+
+        Raises:
+            EngineError: The prompt is longer than the context of the model. It is not retryable.
         """
         tokens = self._model.encode(prompt.text)
         self._check_length(tokens)
         return await complete_in_parts(lambda part: self._draw(tokens, part), sampling, MAX_ROWS)
 
     async def score(self, prompt: Prompt, continuation: str) -> Scored:
-        """Score the continuation in one pass, in the same queue as completions."""
+        """Return the log-probabilities (nats) of the tokens of a continuation.
+
+        The model runs once. The request waits in the same queue as completions.
+
+        Raises:
+            EngineError: Prompt and continuation are longer than the context of the model.
+        """
         text = prompt.text + continuation
-        tokens, last = self._model.encode_ending(text, len(continuation))
+        tokens, continuation_tokens = self._model.encode_ending(text, len(continuation))
         self._check_length(tokens)
         logprobs = await asyncio.get_running_loop().run_in_executor(
-            self._pool, self._model.score, tokens, last
+            self._pool, self._model.score, tokens, continuation_tokens
         )
         return Scored(logprobs=logprobs, prompt_tokens=len(tokens), cached_tokens=0)
 

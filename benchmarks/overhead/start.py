@@ -14,6 +14,7 @@ import tomli_w
 
 __all__ = ["measure_start"]
 
+# Both targets are in seconds.
 FIRST_OUTPUT_TARGET = 1.0
 NO_OP_TARGET = 3.0
 # A small run with the methods that need no model.
@@ -27,9 +28,10 @@ RUN_FILE = {
 
 
 def measure_start(rounds: int) -> Mapping[str, Any]:
-    """Return seconds and processor seconds of commands that find all parts complete.
+    """Return seconds and processor seconds of commands on a dataset whose parts are complete.
 
-    The figures are the lowest of all rounds. `python` is an interpreter that does nothing.
+    The figures are the lowest of all rounds, by command. The command `python` only starts the
+    interpreter. `targets` has the limits in seconds.
     """
     with TemporaryDirectory(prefix="stepmark-start-") as folder:
         run_file = Path(folder, "run.toml")
@@ -40,17 +42,19 @@ def measure_start(rounds: int) -> Mapping[str, Any]:
             "run": ["-m", "pipelines", "run", str(run_file)],
             "label": ["-m", "pipelines", "label", str(run_file)],
         }
-        _measure(commands["run"])  # makes the parts
+        # The first run makes the parts that the measured commands find.
+        _measure(commands["run"])
         figures = dict[str, Mapping[str, float]]()
         for name, arguments in commands.items():
-            figures[name] = _lowest([_measure(arguments) for _ in range(rounds)])
+            figures[name] = _lowest_figures([_measure(arguments) for _ in range(rounds)])
     return {
         "targets": {"first_output": FIRST_OUTPUT_TARGET, "processor": NO_OP_TARGET},
         "commands": figures,
     }
 
 
-def _lowest(measurements: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+def _lowest_figures(measurements: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Return the lowest value of each figure, in seconds with two decimals."""
     lowest = dict[str, float]()
     for key in measurements[0]:
         lowest[key] = round(min(measurement[key] for measurement in measurements), 2)
@@ -58,7 +62,15 @@ def _lowest(measurements: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
 
 
 def _measure(arguments: Sequence[str]) -> Mapping[str, float]:
-    """Run Python; return the seconds to its first line, to its end, and its processor seconds."""
+    """Run Python with these arguments and return its times in seconds.
+
+    Returns:
+        `first_output`: until its first line; `seconds`: until its end; `processor`: the CPU time of
+        the process and its children.
+
+    Raises:
+        RuntimeError: The process failed.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     with subprocess.Popen(

@@ -10,7 +10,7 @@ __all__ = ["log_probability_scores", "random_scores"]
 
 
 def random_scores(questions: Sequence[Question]) -> Sequence[Sequence[float]]:
-    """Return a random score of each step."""
+    """Return a score in [0, 1) for each step of each question, random with a fixed seed."""
     rng = random.Random(0)
     return [[rng.random() for _ in question.steps] for question in questions]
 
@@ -18,6 +18,9 @@ def random_scores(questions: Sequence[Question]) -> Sequence[Sequence[float]]:
 def log_probability_scores(
     features: StepFeatures, questions: Sequence[Question]
 ) -> Sequence[Sequence[float]]:
-    """Return the lowest log-probability of a token of each step under the model that wrote it."""
+    """Return the lowest log-probability (nats) of a token, for each step of each question.
+
+    The probabilities are those of the model that wrote the step.
+    """
     # The last features are the lowest and the mean log-probability.
     return [features.of(question)[:, -2].tolist() for question in questions]

@@ -80,7 +80,7 @@ def run(
         run_file: The path of a run file, or its tables as a dictionary.
         overrides: Assignments `table.key=value`, as with `--set`.
         recompute: Whether traces may be replaced by other ones.
-        retry_failed: Whether to repeat what failed for a reason that can pass.
+        retry_failed: Whether to repeat failures and unknown results that have a temporary cause.
         workers: The number of processes that make shards; None for the number in the run file.
         progress: Whether to show the progress on standard error.
 

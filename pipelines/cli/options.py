@@ -39,7 +39,7 @@ RetryFailed = Annotated[
     bool,
     typer.Option(
         "--retry-failed",
-        help="Repeat what failed, or came out unknown, for a reason that can pass.",
+        help="Repeat failures and unknown results that have a temporary cause.",
     ),
 ]
 Workers = Annotated[
@@ -61,7 +61,7 @@ Shards = Annotated[
 JsonProgress = Annotated[
     bool,
     typer.Option(
-        "--json-progress", help="Write the progress to standard error as one JSON object a line."
+        "--json-progress", help="Write the progress to standard error, one JSON object per line."
     ),
 ]
 WhereOption = Annotated[

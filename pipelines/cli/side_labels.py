@@ -1,4 +1,4 @@
-"""Labels by hand beside a dataset, for commands that read them: what is not used is reported."""
+"""Open labels by hand that are stored outside a dataset, and report those that are not used."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ __all__ = ["reported_side_labels"]
 
 
 def reported_side_labels(folder: str, dataset: "Dataset", method: str) -> "SideLabels | None":
-    """Return the labels in a folder, and report on standard error which of them are used.
+    """Open the labels in a folder, and print to standard error how many of them are used.
+
+    Returns None without a folder.
 
     Args:
         folder: The folder; "" for none.

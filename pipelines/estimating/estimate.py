@@ -135,7 +135,7 @@ class _Totals:
         self._has_ranges = True
         self._bounds = np.zeros(len(COLUMNS))
         self.unknown = set[str]()
-        """Quantities that no stage can have a bound of."""
+        """Quantities of which at least one stage has no upper bound."""
 
     def add(self, stage: str, expected: Costs, resampled: Costs, *, has_range: bool) -> None:
         """Add the costs of a stage, [quantity] and [resample, quantity]."""
@@ -143,12 +143,12 @@ class _Totals:
         self._resampled += self._priced(stage, resampled)
         self._has_ranges = self._has_ranges and has_range
 
-    def add_bound(self, stage: str, most: Costs) -> None:
+    def add_bound(self, stage: str, bounds: Costs) -> None:
         """Add the upper bounds [quantity] of a stage without a sample."""
-        self._bounds += self._priced(stage, most)
+        self._bounds += self._priced(stage, bounds)
 
     def amount(self, name: str) -> Amount | None:
-        """Return the total of a quantity, or the "cost"."""
+        """Return the total of all stages, of a quantity or of the "cost"; None if it is unknown."""
         needed = {name}
         if name == "cost":
             # An unknown number of tokens without a price costs nothing.
@@ -201,6 +201,14 @@ async def estimate_run(job: Job, pilot_problems: int) -> Estimate:
 def _estimate(
     job: Job, remaining: Remaining, stored: Mapping[str, StoredCosts], pilot: Pilot | None
 ) -> Estimate:
+    """Return the estimate of a run from what remains, what is stored, and a pilot if there is one.
+
+    Args:
+        job: The run.
+        remaining: The problems that each stage has left.
+        stored: The stored completions of unfinished shards, by stage.
+        pilot: The pilot; None to use finished shards, or bounds for stages without any.
+    """
     share = remaining.looked_up_share or 1.0
     price_factors = dict(price_factors_by_method(job.plan))
     price_factors["traces"] = price_factors.pop("")
@@ -214,7 +222,7 @@ def _estimate(
         stored_tokens += float(reused.costs[GENERATED_TOKENS])
         sample = _sample(job, remaining, stage, pilot)
         if sample is not None:
-            stages[stage] = _sampled(remaining, stage, sample, reused, totals)
+            stages[stage] = _estimate_from_sample(remaining, stage, sample, reused, totals)
         elif stage == "traces":
             stages[stage] = _bound_of_traces(job, remaining, reused, totals)
         else:
@@ -245,7 +253,7 @@ def _estimate(
         prompt_tokens=totals.amount("prompt_tokens"),
         generated_tokens=generated,
         cost=cost,
-        seconds=_scaled(generated, tokens_per_second),
+        seconds=_generation_seconds(generated, tokens_per_second),
         tokens_per_second=tokens_per_second,
         files=files,
         bytes=size,
@@ -265,7 +273,7 @@ def _sample(job: Job, remaining: Remaining, stage: str, pilot: Pilot | None) -> 
             costs=read_costs(pilot.dataset, [0], stage),
             scores=Amount(expected=scores),
             known=remaining.pilot_left[stage],
-            basis=f"a pilot of {_problems(pilot.problems)}",
+            basis=f"a pilot of {_problem_count(pilot.problems)}",
         )
     shards = remaining.finished[stage]
     if not shards:
@@ -275,7 +283,7 @@ def _sample(job: Job, remaining: Remaining, stage: str, pilot: Pilot | None) -> 
         costs=costs,
         scores=_scores_of_finished(job, shards, stage),
         known=0,
-        basis=f"{_problems(len(costs))} of finished shards",
+        basis=f"{_problem_count(len(costs))} of finished shards",
     )
 
 
@@ -290,34 +298,37 @@ def _scores_of_finished(job: Job, shards: Sequence[int], stage: str) -> Amount |
     return None if bound is None else Amount(expected=bound["scores"])
 
 
-def _sampled(
+def _estimate_from_sample(
     remaining: Remaining,
     stage: str,
     sample: _Sample,
     reused: StoredCosts,
     totals: _Totals,
 ) -> StageEstimate:
-    left = remaining.left[stage]
+    """Return the estimate of a stage from a sample of problems, and add it to the totals."""
+    problems_left = remaining.left[stage]
     mean = sample.costs.mean(axis=0)
-    known = min(sample.known, left)
-    # Equal numbers of problems are drawn alike, so that the stages of one sample vary together.
+    known = min(sample.known, problems_left)
+    unknown = problems_left - known
+    # The seed is the size of the sample: stages with samples of one size draw the same problems, so
+    # that their costs vary together.
     generator = np.random.default_rng(len(sample.costs))
-    drawn = generator.integers(len(sample.costs), size=(RESAMPLES, len(sample.costs)))
-    means = sample.costs[drawn].mean(axis=1)
-    expected = np.maximum(0.0, mean * left - reused.costs)
-    resampled = np.maximum(0.0, mean * known + means * (left - known) - reused.costs)
-    # One problem shows no range.
-    has_range = len(sample.costs) > 1 or left == known
+    indices = generator.integers(len(sample.costs), size=(RESAMPLES, len(sample.costs)))
+    resampled_means = sample.costs[indices].mean(axis=1)
+    expected = np.maximum(0.0, mean * problems_left - reused.costs)
+    resampled = np.maximum(0.0, mean * known + resampled_means * unknown - reused.costs)
+    # All resamples of a single problem are equal, so they have no range.
+    has_range = len(sample.costs) > 1 or unknown == 0
     totals.add(stage, expected, resampled, has_range=has_range)
     amounts = dict[str, Amount]()
     for index, name in enumerate(QUANTITIES):
         amounts[name] = _amount(expected[index], resampled[:, index], has_range)
     scores: Amount | None = None
     if sample.scores is not None and sample.scores.expected is not None:
-        calls = sample.scores.expected * left - reused.scores
+        calls = sample.scores.expected * problems_left - reused.scores
         scores = Amount(expected=max(0.0, calls))
     return StageEstimate(
-        problems_left=left,
+        problems_left=problems_left,
         rollouts=amounts["rollouts"],
         replies=amounts["replies"],
         scores=scores,
@@ -330,16 +341,21 @@ def _sampled(
 def _bound_of_traces(
     job: Job, remaining: Remaining, reused: StoredCosts, totals: _Totals
 ) -> StageEstimate:
+    """Return the bound of the stage that samples the traces, and add it to the totals.
+
+    The bound of generated tokens is `max_tokens` for each trace. The prompt tokens are an expected
+    number, computed from the characters of the prompts.
+    """
     generate = job.plan.run_file.generate
-    left = remaining.left["traces"]
-    most = left * generate.traces_per_problem * generate.max_tokens
-    generated = max(0.0, most - float(reused.costs[GENERATED_TOKENS]))
+    problems_left = remaining.left["traces"]
+    max_tokens = problems_left * generate.traces_per_problem * generate.max_tokens
+    generated = max(0.0, max_tokens - float(reused.costs[GENERATED_TOKENS]))
     prompt = remaining.prompt_characters / CHARACTERS_PER_TOKEN
     costs = _quantity("prompt_tokens", prompt)
     totals.add("traces", costs, costs, has_range=False)
     totals.add_bound("traces", _quantity("generated_tokens", generated))
     return StageEstimate(
-        problems_left=left,
+        problems_left=problems_left,
         prompt_tokens=Amount(expected=prompt),
         generated_tokens=Amount(high=generated),
         basis=f"max_tokens of each trace, and {CHARACTERS_PER_TOKEN} characters per prompt token",
@@ -353,8 +369,13 @@ def _bound_of_method(
     reused: StoredCosts,
     totals: _Totals,
 ) -> StageEstimate:
+    """Return the bound that a method declares for its problems, and add it to the totals.
+
+    If the method declares none, or the bound depends on unknown numbers of steps, the totals of
+    tokens are unknown.
+    """
     spec = job.plan.annotators[stage]
-    left = remaining.left[stage]
+    problems_left = remaining.left[stage]
     generate = job.plan.run_file.generate
     step_counts = read_step_counts(job.dataset, remaining.finished["traces"])
     bound = _mean_bound(spec, step_counts, generate.traces_per_problem)
@@ -364,19 +385,19 @@ def _bound_of_method(
         basis = "the method declares no bound"
         if by_steps is not None:
             basis = "a bound that depends on the number of steps"
-        return StageEstimate(problems_left=left, basis=basis, bound_by_steps=by_steps)
+        return StageEstimate(problems_left=problems_left, basis=basis, bound_by_steps=by_steps)
     tokens = bound["rollouts"] * generate.max_tokens + bound["reply_tokens"]
-    generated = max(0.0, tokens * left - float(reused.costs[GENERATED_TOKENS]))
+    generated = max(0.0, tokens * problems_left - float(reused.costs[GENERATED_TOKENS]))
     totals.add_bound(stage, _quantity("generated_tokens", generated))
     prompt: Amount | None = Amount(high=0.0)
-    if left and spec.plugin.needs:
+    if problems_left and spec.plugin.needs:
         prompt = None
         totals.unknown.add("prompt_tokens")
-    rollouts = bound["rollouts"] * left - float(reused.costs[ROLLOUTS])
-    replies = bound["replies"] * left - float(reused.costs[REPLIES])
-    scores = bound["scores"] * left - reused.scores
+    rollouts = bound["rollouts"] * problems_left - float(reused.costs[ROLLOUTS])
+    replies = bound["replies"] * problems_left - float(reused.costs[REPLIES])
+    scores = bound["scores"] * problems_left - reused.scores
     return StageEstimate(
-        problems_left=left,
+        problems_left=problems_left,
         rollouts=Amount(high=max(0.0, rollouts)),
         replies=Amount(high=max(0.0, replies)),
         scores=Amount(high=max(0.0, scores)),
@@ -393,7 +414,7 @@ def _mean_bound(
 
     Args:
         spec: The method.
-        step_counts: The number of steps of each trace, by problem; empty if there are no traces.
+        step_counts: [problem][trace], the number of steps of each trace; empty without traces.
         traces: The number of traces that a problem will have, if there are none.
     """
     if not spec.plugin.needs:
@@ -404,16 +425,18 @@ def _mean_bound(
     if step_counts:
         return _mean([spec.plugin.cost_bound(steps, judges) for steps in step_counts])
     bounds = {spec.plugin.cost_bound([steps] * traces, judges) for steps in TYPICAL_STEPS}
-    # The number of steps may not matter.
+    # Equal bounds for all typical numbers of steps: the bound does not depend on the number.
     return _mean(list(bounds)) if len(bounds) == 1 else None
 
 
 def _mean(bounds: Sequence[CostBound]) -> Mapping[str, float]:
+    """Return the mean of each quantity of some bounds, of which there must be at least one."""
     names = ("rollouts", "replies", "reply_tokens", "scores")
     return {name: sum(getattr(bound, name) for bound in bounds) / len(bounds) for name in names}
 
 
 def _bound_by_steps(spec: AnnotatorSpec) -> Mapping[int, CostBound] | None:
+    """Return the bound of one trace, by its number of steps; None if the method declares none."""
     if not isinstance(spec.plugin, HasCostBound):
         return None
     judges = len(spec.judge_names)
@@ -428,14 +451,15 @@ def _quantity(name: str, value: float) -> Costs:
 
 
 def _amount(expected: float, resampled: NDArray[np.float64], has_range: bool) -> Amount:
+    """Return an amount whose range is that of the totals [resample]."""
     if not has_range:
         return Amount(expected=float(expected))
     low, high = np.percentile(resampled, RANGE)
     return Amount(expected=float(expected), low=float(low), high=float(high))
 
 
-def _scaled(tokens: Amount | None, per_second: float | None) -> Amount | None:
-    """Return the seconds in which tokens are generated."""
+def _generation_seconds(tokens: Amount | None, per_second: float | None) -> Amount | None:
+    """Return the seconds in which tokens are generated; None if either argument is unknown."""
     if tokens is None or per_second is None:
         return None
 
@@ -450,18 +474,18 @@ def _scaled(tokens: Amount | None, per_second: float | None) -> Amount | None:
 def _files(job: Job, remaining: Remaining, pilot: Pilot | None) -> tuple[int, float | None]:
     """Return the number of files of the finished dataset, and their size from a pilot."""
     # Rows that were set aside, labels, and the stored completions.
-    others = 1 + makes_traces(job) + (job.plan.labeler is not None)
+    other_tables = 1 + makes_traces(job) + (job.plan.labeler is not None)
     if pilot is not None:
-        files = (pilot.sizes.files + others) * remaining.shards
+        files = (pilot.sizes.files + other_tables) * remaining.shards
         size = files * pilot.sizes.file_bytes + remaining.problems * pilot.sizes.row_bytes
         return files, size
-    # At most: a method need not have rollouts, replies or new traces.
-    tables = 2 + others + (job.plan.oracle is not None)
+    # An upper bound: not every method writes rollouts, replies or new traces.
+    tables = 2 + other_tables + (job.plan.oracle is not None)
     for spec in job.plan.annotators.values():
         tables += 1 + (spec.engine_name is not None) + bool(spec.judge_names)
         tables += isinstance(spec.plugin, ProblemAnnotator)
     return tables * remaining.shards, None
 
 
-def _problems(count: int) -> str:
+def _problem_count(count: int) -> str:
     return f"{count} problem" if count == 1 else f"{count} problems"

@@ -21,8 +21,8 @@ RESERVED = ("oracle", "human", "human_NAME")
 QUOTED_CHARACTERS = 100
 # These keys of an [[annotators]] table belong to the run, all others are fields of the plugin.
 ANNOTATOR_KEYS = ("name", "engine", "judge")
-# What a method that asks judges declares in `needs`: a single one, or one or more.
-JUDGES = frozenset({"judge_engine", "judge_engines"})
+# The entries of `needs` for methods with judges: exactly one judge, or one and more.
+JUDGE_NEEDS = frozenset({"judge_engine", "judge_engines"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +102,16 @@ def build_annotators(
 def _engine_name(
     name: str, plugin: Method, table: Mapping[str, Any], engines: EnginePool
 ) -> str | None:
-    """Return the name of the engine that a method's rollouts come from; None if it has none."""
+    """Return the name of the engine that samples and scores for a method; None if it uses none.
+
+    Raises:
+        ConfigError: The table names an engine that is not needed or does not exist, or the run file
+            has no engine.
+    """
     if "engine" not in plugin.needs:
         if "engine" in table:
             raise ConfigError(
-                f"annotator '{name}': engine = {_shown(table['engine'])}: the method samples "
+                f"annotator '{name}': engine = {_quote(table['engine'])}: the method samples "
                 f"and scores no rollouts; its keys are: {_listing(_keys(plugin))}"
             )
         return None
@@ -119,11 +124,15 @@ def _engine_name(
 def _judge_names(
     name: str, plugin: Method, table: Mapping[str, Any], engines: EnginePool
 ) -> tuple[str, ...]:
-    """Return the names of the engines that judge for a method; none if it asks no judge."""
-    if not plugin.needs & JUDGES:
+    """Return the names of the engines that judge for a method; empty if it uses no judge.
+
+    Raises:
+        ConfigError: The table names judges that are not needed, too many, repeated or missing.
+    """
+    if not plugin.needs & JUDGE_NEEDS:
         if "judge" in table:
             raise ConfigError(
-                f"annotator '{name}': judge = {_shown(table['judge'])}: the method asks no judge; "
+                f"annotator '{name}': judge = {_quote(table['judge'])}: the method asks no judge; "
                 f"its keys are: {_listing(_keys(plugin))}"
             )
         return ()
@@ -139,27 +148,33 @@ def _judge_names(
         )
     if len(judges) > 1 and "judge_engines" not in plugin.needs:
         raise ConfigError(
-            f"annotator '{name}': judge = {_shown(judges)}: the method asks a single judge; "
+            f"annotator '{name}': judge = {_quote(judges)}: the method asks a single judge; "
             "name one"
         )
     return tuple(judges)
 
 
 def _default_engine(name: str, roles: Sequence[str], engines: EnginePool) -> str:
-    """Return the first of these roles that the run file has a table for."""
+    """Return the first of these roles that the run file has a table for.
+
+    Raises:
+        ConfigError: It has none of these tables.
+    """
     for role in roles:
         if role in engines:
             return role
     key = "judge" if JUDGE in roles else "engine"
-    named = f", or set `{key}` to one of: {', '.join(engines)}" if engines else ""
-    raise ConfigError(f"annotator '{name}' uses a language model: add an [{roles[0]}] table{named}")
+    alternative = f", or set `{key}` to one of: {', '.join(engines)}" if engines else ""
+    raise ConfigError(
+        f"annotator '{name}' uses a language model: add an [{roles[0]}] table{alternative}"
+    )
 
 
 def _check_name(name: str, key: str, engine: object, engines: EnginePool) -> None:
     """Check that the value of `engine` or `judge` in a method's table names an engine."""
     if not isinstance(engine, str) or engine not in engines:
         raise ConfigError(
-            f"annotator '{name}': {key} = {_shown(engine)}: there is no engine of that name; "
+            f"annotator '{name}': {key} = {_quote(engine)}: there is no engine of that name; "
             f"the engines are: {_listing(engines)}"
         )
 
@@ -169,7 +184,7 @@ def _keys(plugin: Method) -> Sequence[str]:
     keys = ["use", "name"]
     if "engine" in plugin.needs:
         keys.append("engine")
-    if plugin.needs & JUDGES:
+    if plugin.needs & JUDGE_NEEDS:
         keys.append("judge")
     assert is_dataclass(plugin), "`plugins.build` returns dataclasses"
     for field in fields(plugin):
@@ -179,8 +194,8 @@ def _keys(plugin: Method) -> Sequence[str]:
     return keys
 
 
-def _shown(value: object) -> str:
-    """Return a value of any type as an error message quotes it."""
+def _quote(value: object) -> str:
+    """Return a value as text for an error message, shortened and without secrets."""
     return repr(without_secrets(value))[:QUOTED_CHARACTERS]
 
 
@@ -190,7 +205,8 @@ def _listing(names: Iterable[str]) -> str:
 
 def _check_all_used(engines: EnginePool, annotators: Mapping[str, AnnotatorSpec]) -> None:
     """Check that every table [engines.NAME] is used, since an unused one is probably a mistake."""
-    # [engine] writes the traces, and an unused table of another role was never an error.
+    # [engine] writes the traces. Unused tables of other default roles are allowed, since run files
+    # with them exist.
     used = set(ROLES)
     for spec in annotators.values():
         used.update(spec.judge_names)
@@ -207,6 +223,11 @@ def _check_all_used(engines: EnginePool, annotators: Mapping[str, AnnotatorSpec]
 def _dependencies(
     name: str, plugin: Method, earlier: Mapping[str, AnnotatorSpec]
 ) -> tuple[AnnotatorSpec, ...]:
+    """Return the annotators whose output a method reads, in the order of its `evidence`.
+
+    Raises:
+        ConfigError: One of them is not among the earlier annotators of the run file.
+    """
     if not isinstance(plugin, DependsOnAnnotators):
         return ()
     dependencies = list[AnnotatorSpec]()

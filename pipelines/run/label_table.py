@@ -10,8 +10,8 @@ from storage.queries.views import kinds_read
 
 __all__ = ["label_table"]
 
-# Steps are counted from 1, as people count them. The reason of a filter starts with its name; the
-# other reasons are texts with numbers, which would be a row each.
+# Steps are counted from 1, as on the pages. Reasons are not grouped: many contain numbers, so that
+# almost every trace would be a row.
 COUNTS = """
 SELECT kept,
        CASE WHEN first_error IS NULL THEN 'undecided'
@@ -22,12 +22,18 @@ SELECT kept,
        any_value(reason) AS example_reason
 FROM labels GROUP BY kept, first_error ORDER BY kept DESC, first_error
 """
-# More rows would not be read: traces can have hundreds of steps.
+# The table is read by people. Traces can have hundreds of steps, each of which may be a row.
 MAX_ROWS = 100
 
 
 def label_table(dataset: Dataset) -> Sequence[Mapping[str, Any]]:
-    """Return a row for each label, with the number of its traces; none without labels."""
+    """Return a row for each first error, of kept and of dropped traces, with their number.
+
+    The columns are those of `COUNTS`. A dataset without labels has no rows.
+
+    Raises:
+        DatasetError: The dataset is missing, or a part of its labels is damaged.
+    """
     with query_session(dataset, kinds=kinds_read(COUNTS)) as ask:
         table = ask(f"FROM ({COUNTS}) LIMIT {MAX_ROWS}")
         names = table.column_names

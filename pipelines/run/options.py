@@ -14,7 +14,7 @@ class RunOptions:
     recompute: bool = False
     """Whether traces may be replaced by other ones."""
     retry_failed: bool = False
-    """Whether to repeat what failed, or came out unknown, for a reason that can pass."""
+    """Whether to repeat failures and unknown results that have a temporary cause."""
     shows_progress: bool = True
     """Whether to show the progress on standard error."""
     json_progress: bool = False

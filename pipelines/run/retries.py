@@ -1,4 +1,4 @@
-"""Retries of stages after errors of an engine that can pass."""
+"""Retries of stages after engine errors with a temporary cause."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence

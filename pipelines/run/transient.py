@@ -1,8 +1,8 @@
-"""Failures that can pass: what `--retry-failed` repeats.
+"""Failures with a temporary cause, which `--retry-failed` repeats.
 
 Another attempt can succeed for a completion that was aborted or filtered, for a request that was
 rejected, and for a grade that a busy machine prevented. A completion that was cut at its maximum
-length would be cut again, so it is not a failure that can pass.
+length would be cut again, so the cause is not temporary.
 """
 
 from stepmark.errors import EngineError, EngineUnavailableError
@@ -33,7 +33,7 @@ def may_repeat_stage(error: Exception) -> bool:
 
 
 def is_transient(row: Trace | Rollout | Critique) -> bool:
-    """Return whether a row failed, or has no outcome, for a reason that can pass."""
+    """Return whether a row failed, or has no outcome, with a temporary cause."""
     if not is_final(row.finish_reason):
         return True
     return not isinstance(row, Critique) and row.outcome_reason in PASSING_REASONS

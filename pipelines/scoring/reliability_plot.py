@@ -22,7 +22,7 @@ from stepmark.visible_text import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["check", "draw_reliability"]
+__all__ = ["check_plot_file", "draw_reliability"]
 
 # The metadata that is left out of a file, by suffix: dates and program versions would make equal
 # diagrams differ.
@@ -41,10 +41,10 @@ STYLE: Mapping[str, Any] = {
 }
 COLUMNS = 3
 PANEL_INCHES = 3.2
-# A dataset decides how many panels there are, so the size of the diagram needs a limit.
+# The number of panels depends on the dataset, so the size of the diagram needs a limit.
 MAX_PANELS = 60
 MAX_NAME_CHARACTERS = 60
-# The upper end of the y axis. Above an accuracy of 1 it leaves space for the counts.
+# The upper end of the y axis: above 1, so that the counts above the bars have space.
 Y_MAX = 1.12
 COUNT_OFFSET = 0.02
 BAR_COLOR = "#4878a8"
@@ -52,7 +52,7 @@ DOT_COLOR = "#d1605e"
 DIAGONAL_COLOR = "#888888"
 
 
-def check(path: Path) -> None:
+def check_plot_file(path: Path) -> None:
     """Check that a diagram can be drawn into a file of this name.
 
     Raises:
@@ -82,7 +82,7 @@ def draw_reliability(scored: Mapping[tuple[str, str], Score], path: Path) -> Non
             be written.
         InstallError: matplotlib is not installed.
     """
-    check(path)
+    check_plot_file(path)
     panels = list[tuple[str, Score]]()
     for (part, method), score in scored.items():
         if score.reliability:
@@ -118,7 +118,9 @@ def _figure(panels: Sequence[tuple[str, Score]]) -> "Figure":
 
 
 def _draw_panel(axes: Any, name: str, score: Score) -> None:
-    # Names come from the dataset: as formulas, between dollar signs, they could fail to parse.
+    """Draw the bars, dots and counts of one method."""
+    # Names come from the dataset. Text between dollar signs is not drawn as a formula, because
+    # matplotlib raises an error for an invalid one.
     axes.set_title(_panel_title(name, score), parse_math=False, fontsize="medium")
     axes.set(
         xlim=(0, 1),

@@ -31,7 +31,7 @@ __all__ = ["Prompt", "history_file"]
 
 HELP = r"""\d [VIEW]         list the views, or the columns of one
 \x [on|off|auto]  print every value on its own line; auto: where the columns do not fit
-\timing           print the time of every query, or no longer
+\timing           switch the time of every query on or off
 \o FILE           write the next result to a file: .parquet, .csv, .json or .jsonl
 :                 list the named queries
 :NAME ARGUMENTS   run a named query
@@ -48,8 +48,8 @@ class Prompt:
     """One session of the prompt.
 
     Args:
-        runner: What executes the queries.
-        console: Where results are printed; the terminal by default.
+        runner: Executes the queries.
+        console: Prints the results; the terminal by default.
     """
 
     def __init__(self, runner: QueryRunner, console: Console | None = None) -> None:
@@ -82,12 +82,12 @@ class Prompt:
             completer=SqlCompleter(self._vocabulary, [*self._commands, "\\q"]),
             complete_while_typing=False,
         )
-        self._print([Text(f"{visible(self._runner.dataset.uri)}: \\? is the help", "dim")])
+        self._print([Text(f"{visible(self._runner.dataset.uri)}: \\? shows the help", "dim")])
         while True:
             try:
                 text = session.prompt().strip()
             except KeyboardInterrupt:
-                continue  # it clears the text
+                continue  # Ctrl-C only clears the text
             except EOFError:
                 return
             if text.rstrip("; ") == "\\q":
@@ -96,13 +96,13 @@ class Prompt:
                 self.execute(text)
 
     def execute(self, text: str) -> None:
-        """Execute a command or a query. An error that the user can fix is printed as one line."""
+        """Execute a command or a query. Print a `UserError` as one line instead of raising it."""
         try:
             if text.startswith("\\"):
                 self._command(text)
             elif text.startswith(MARK):
                 with self._runner.limited():
-                    self._named(text)
+                    self._run_named(text)
             else:
                 with self._runner.limited():
                     self._query(text)
@@ -117,28 +117,30 @@ class Prompt:
             raise ConfigError(f"there is no command {name}; \\? lists them")
         self._commands[name](arguments)
 
-    def _named(self, text: str) -> None:
+    def _run_named(self, text: str) -> None:
+        """Run a named query, or list all of them if the text has no name."""
         name, *arguments = _words(text)
         if name != MARK:
             self._query(name, arguments)
             return
         table = Table.grid(padding=(0, 2, 0, 0))
-        for named in named_queries().values():
-            table.add_row(Text(named.usage), Text(named.description, "dim"))
+        for query in named_queries().values():
+            table.add_row(Text(query.usage), Text(query.description, "dim"))
         self._print([table])
 
     def _query(self, text: str, arguments: Sequence[str] = ()) -> None:
+        r"""Run a query, and print its result or write it to the file that `\o` has set."""
         start = time.monotonic()
         answer = self._runner.run(text, arguments)
         seconds = time.monotonic() - start
         if self._output:
             write_result(answer, self._output)
-            self._print([Text(f"{_rows(answer)} written to {visible(self._output)}")])
+            self._print([Text(f"{_row_count(answer)} written to {visible(self._output)}")])
             # The next result must not replace the file.
             self._output = ""
         else:
             results = result_output(answer, self._console, self._expanded)
-            self._print([*results, Text(f"({_rows(answer)})", "dim")])
+            self._print([*results, Text(f"({_row_count(answer)})", "dim")])
         if self._shows_time:
             self._print([Text(f"{seconds:.3f} s", "dim")])
 
@@ -159,8 +161,8 @@ class Prompt:
 
     def _expand(self, arguments: Sequence[str]) -> None:
         if not arguments:
-            other = Expanded.auto if self._expanded is Expanded.on else Expanded.on
-            self._expanded = other
+            is_on = self._expanded is Expanded.on
+            self._expanded = Expanded.auto if is_on else Expanded.on
         elif arguments[0] in Expanded.__members__:
             self._expanded = Expanded(arguments[0])
         else:
@@ -183,7 +185,7 @@ class Prompt:
         self._print([Text(HELP)])
 
     def _print(self, renderables: Iterable[RenderableType]) -> None:
-        """Print on the terminal, in a pager if there are more lines than the terminal has."""
+        """Print to the console; on a terminal with fewer lines than the text, in a pager."""
         with self._console.capture() as capture:
             for renderable in renderables:
                 self._console.print(renderable)
@@ -203,12 +205,13 @@ def is_complete(document: Document) -> bool:
 
 
 def history_file() -> Path:
-    """Return the file of the history, in the user's folder for the state of programs."""
+    """Return the path of the history, below `$XDG_STATE_HOME` or `~/.local/state`."""
     folder = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(folder, "stepmark", "sql_history")
 
 
 def _history() -> History:
+    """Return the history in its file, or one in memory if the file cannot be written."""
     path = history_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +224,11 @@ def _history() -> History:
 
 
 def _words(text: str) -> Sequence[str]:
-    """Return the words of a command, which can be in quotes; a semicolon at the end is none."""
+    """Return the words of a command, without quotes around them and without a final semicolon.
+
+    Raises:
+        ConfigError: A quote is not closed.
+    """
     try:
         # Without escapes: commands begin with a backslash.
         lexer = shlex.shlex(text.rstrip("; "), posix=True, punctuation_chars=False)
@@ -233,5 +240,6 @@ def _words(text: str) -> Sequence[str]:
         raise ConfigError(f"a quote is not closed: {text[:80]}") from error
 
 
-def _rows(answer: Any) -> str:
+def _row_count(answer: Any) -> str:
+    """Return the number of rows of a result, as a text with the unit."""
     return "1 row" if answer.num_rows == 1 else f"{answer.num_rows:,} rows"

@@ -49,8 +49,13 @@ class MathShepherd:
     needed: ClassVar[Sequence[Sequence[str]]] = (("input",), ("label",))
 
     def solutions(self, row: Row) -> Iterator[ImportedSolution | UnusableError]:
-        """Yield the trace of a row, without the white space that the format puts around markers."""
-        # The texts between markers: the question with the first step, the other steps, the rest.
+        """Yield the trace of a row, without the white space that the format puts around markers.
+
+        Raises:
+            UnusableError: A column is missing, or the row is damaged (see the module).
+        """
+        # The texts between markers: the question with the first step, the other steps, and what
+        # follows the last marker.
         parts = text_of(value_at(row.value, "input"), "input").split(MARKER)
         label = text_of(value_at(row.value, "label"), "label")
         verdicts = _verdicts(parts, label)
@@ -66,7 +71,15 @@ class MathShepherd:
 
 
 def _verdicts(parts: Sequence[str], label: str) -> Sequence[Verdict]:
-    """Return the verdicts of the signs at the positions where the input has its markers."""
+    """Return a verdict for each step, from the sign in `label` where the input has a marker.
+
+    Args:
+        parts: The texts of the input between its markers.
+        label: The label, which must be the input with signs in place of the markers.
+
+    Raises:
+        UnusableError: The label differs from the input in anything else.
+    """
     mismatch = "not the input with + or - for its markers: it differs"
     verdicts: list[Verdict] = []
     start = 0
@@ -83,6 +96,12 @@ def _verdicts(parts: Sequence[str], label: str) -> Sequence[Verdict]:
 
 
 def _question_and_steps(parts: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the question and the steps of an input, from the texts between its markers.
+
+    Raises:
+        UnusableError: A marker or a step number is missing or repeated, or text follows the last
+            marker.
+    """
     *marked_parts, rest = parts
     if not marked_parts:
         raise UnusableError("input", f"without the marker {MARKER}")
@@ -97,7 +116,11 @@ def _question_and_steps(parts: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 
 def _checked_step(number: int, text: str) -> str:
-    """Return the text of step `number`, stripped of the white space around markers."""
+    """Return the text of a step, stripped of the white space around markers.
+
+    Raises:
+        UnusableError: The text does not start with `number` (from 1), or has the next step, too.
+    """
     step = text.lstrip().removesuffix(" ")
     if not re.match(rf"Step {number}\s*:", step):
         raise UnusableError("input", f"marked step {number} does not start with its number")

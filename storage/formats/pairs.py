@@ -2,8 +2,8 @@
 
 The format is read by TRL's `DPOTrainer` and `RewardTrainer` (TRL 1.16.0, tried with `make
 consumers`). Right is a solution with a correct answer and no step that is labelled incorrect; wrong
-is one with an incorrect answer. The best right solution meets the worst wrong one, then the second
-best the second worst, and so on.
+is one with an incorrect answer. The best right solution is paired with the worst wrong one, the
+second best with the second worst, and so on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class Pairs:
     )
 
     def problem_rows(self, examples: Sequence[Example]) -> Iterator[ExportedRow | LeftOut]:
-        """Yield the rows of a problem."""
+        """Yield the pairs of a problem, and the reason for each solution that is in no pair."""
         right = []
         wrong = []
         for example in examples:
@@ -58,7 +58,8 @@ class Pairs:
                 right.append(example)
             else:
                 wrong.append(example)
-        # The sorts are stable: of equal scores the first solution precedes.
+        # The sorts are stable: solutions with equal scores keep their order, so that exports of
+        # equal datasets are equal.
         right.sort(key=lambda example: rank(example, self.score_by))
         wrong.sort(key=lambda example: rank(example, self.score_by, lowest_first=True))
         count = min(len(right), len(wrong), self.per_problem)

@@ -27,7 +27,7 @@ from tests.pipelines.test_workers import TABLES, contents, job_of, run
 from tests.storage.s3_server import BUCKET, FaultyProxy, s3_server
 from tests.storage.samples import fill
 
-# Each fault is followed by a wait of about a second: enough to meet every kind.
+# Each fault costs a wait of about a second. This share is enough for every kind to occur.
 FAULT_SHARE = 0.06
 REPLIES = {"": ["1 + 1 = 2\nThe answer is \\boxed{2}."]}
 COUNT = "SELECT count(*) FROM rollouts JOIN traces USING (trace_id)"
@@ -35,7 +35,7 @@ COUNT = "SELECT count(*) FROM rollouts JOIN traces USING (trace_id)"
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[FaultyProxy]:
-    """The proxy of a server that this process and its children use as S3."""
+    """Yield the proxy of a server that this process and its children use as S3."""
     with s3_server() as (url, proxy), pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", url)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -45,7 +45,7 @@ def proxy() -> Iterator[FaultyProxy]:
 
 
 def expire_lease(dataset: Dataset) -> None:
-    """Make the lease of a killed run as old as if nobody had renewed it for a day."""
+    """Set the time of renewal in the lease of a killed run back by a day."""
     for name in dataset.folder.files():
         if name.startswith(".lease-"):
             with dataset.folder.reading(name) as file:

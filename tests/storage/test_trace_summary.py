@@ -15,7 +15,7 @@ from storage.queries.render import values
 from storage.queries.shard_summary import ShardSummary, read_shard
 from storage.queries.sql import query
 from storage.queries.trace_summary import SummaryReader, TraceSummary
-from tests.viewer.listing import list_always
+from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import METHODS, TRACE, annotation, label, write_mixed
 
 COLUMNS = (
@@ -34,7 +34,7 @@ ORDER BY trace_id
 @pytest.fixture(autouse=True)
 def _cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
 
 
 @pytest.fixture(params=["disk", "memory"])

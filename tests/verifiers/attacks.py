@@ -11,11 +11,11 @@ import ctypes, fcntl, os, resource, signal, socket, subprocess, sys, threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 LONG = ctypes.c_long
-NUMBERS = {"x86_64": 0, "aarch64": 1}[os.uname().machine]
+ARCHITECTURE = {"x86_64": 0, "aarch64": 1}[os.uname().machine]
 SOCKET, CONNECT, KILL, PRLIMIT, CLONE, MEMFD, PTRACE, READV, CHMOD, TRUNCATE, KEYS, WAIT = (
     (41, 42, 62, 302, 56, 319, 101, 310, 268, 76, 250, 61),
     (198, 203, 129, 261, 220, 279, 117, 270, 53, 45, 219, 260),
-)[NUMBERS]
+)[ARCHITECTURE]
 
 
 def raw(number, *arguments):

@@ -1,4 +1,4 @@
-"""Summaries that notice a new part at once."""
+"""Disable the cached listing of a dataset, so that the pages include a new part at once."""
 
 import math
 
@@ -6,10 +6,10 @@ import pytest
 
 from storage.queries import trace_summary
 
-__all__ = ["list_always"]
+__all__ = ["disable_listing_cache"]
 
 
-def list_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use no listing of the files of a dataset again."""
+def disable_listing_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List the files of a dataset for every summary, instead of reusing an earlier listing."""
     monkeypatch.setattr(trace_summary, "LISTING_SECONDS", 0.0)
     monkeypatch.setattr(trace_summary, "MAX_LISTING_SHARE", math.inf)

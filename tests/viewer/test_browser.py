@@ -11,7 +11,7 @@ from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
-from tests.viewer.listing import list_always
+from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import STRANGE_IDS, write_mixed
 
 pytestmark = pytest.mark.browser
@@ -135,7 +135,7 @@ def test_overview_follows_a_run(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     dataset = Dataset(str(tmp_path_factory.mktemp("live") / "data"))
     write_mixed(dataset)
     with (

@@ -22,7 +22,7 @@ from storage.labelling.side_labels import open_side_labels
 from tests.columns import column
 from tests.storage.labelling.samples import labels_of, write_traces
 from tests.viewer.browsers import chromium, open_page, serious_violations, served
-from tests.viewer.listing import list_always
+from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import write_mixed
 from viewer.labelling import Labelling
 
@@ -283,7 +283,7 @@ def test_disagreement_is_adjudicated(browser: Browser, dataset: Dataset) -> None
 def test_other_steps_are_labelled_again(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     dataset = Dataset(str(tmp_path / "three"))
     write_traces(dataset, shards=1)
     store = LabelStore.open(dataset, str(tmp_path / "labels"))

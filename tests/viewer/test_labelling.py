@@ -19,7 +19,7 @@ from storage.dataset.tables import LABELS, TRACES, annotations
 from storage.labelling.carry_over import CUT
 from storage.labelling.label_store import LabelStore
 from tests.storage.labelling.samples import labels_of, write_traces
-from tests.viewer.listing import list_always
+from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import METHODS, write_hostile, write_mixed
 from viewer.access import Access
 from viewer.app import create_app
@@ -33,7 +33,7 @@ SAVE = f"{TRACE}?mode=blind"
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     sample = Dataset(str(tmp_path / "data"))
     write_mixed(sample)
     return sample
@@ -443,7 +443,7 @@ def test_disagreements_are_adjudicated(dataset: Dataset) -> None:
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A dataset of three traces without labels."""
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     sample = Dataset(str(tmp_path / "three"))
     write_traces(sample, shards=1)
     return sample

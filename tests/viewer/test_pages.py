@@ -15,7 +15,7 @@ from stepmark.records import Trace, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.tables import LABELS, TRACES, annotations
 from tests.storage.isolation import answer_in_this_process
-from tests.viewer.listing import list_always
+from tests.viewer.listing import disable_listing_cache
 from tests.viewer.parsed_page import Page
 from tests.viewer.samples import TRACE, annotation, write_mixed
 from viewer.access import Access
@@ -58,7 +58,7 @@ def test_every_link_works(client: TestClient) -> None:
 def test_poll_answers_only_changes(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     dataset = Dataset(str(tmp_path_factory.mktemp("live") / "data"))
     write_mixed(dataset)
     client = TestClient(create_app(dataset, Access()))
@@ -284,7 +284,7 @@ def test_error_pages_escape_addresses(client: TestClient) -> None:
 def test_removed_dataset_is_an_error(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list_always(monkeypatch)
+    disable_listing_cache(monkeypatch)
     dataset = Dataset(str(tmp_path_factory.mktemp("gone") / "data"))
     client = TestClient(create_app(dataset, Access()))
     assert "no dataset at" in page_of(client, "/", 500).text

@@ -21,7 +21,7 @@ def check_plugin(
         typer.Argument(help="KIND.ID as in `stepmark list`, or a file.", metavar="PLUGIN"),
     ],
     kind: Annotated[
-        str, typer.Option(help="The kind of a file. Default: found out from its methods.")
+        str, typer.Option(help="The kind of a file. Default: determined from its methods.")
     ] = "",
     settings: Annotated[
         list[str],

@@ -76,7 +76,7 @@ def export(
             metavar="SQL",
         ),
     ] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Export at most so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The largest number of rows.")] = None,
     balance: Annotated[
         bool,
         typer.Option(

@@ -63,8 +63,8 @@ def import_(
         typer.Option(
             min=0,
             max=1,
-            help="The number of the first step in mapped labels. Default: found out from the "
-            "labels; ambiguous ones are an error.",
+            help="The number of the first step in mapped labels. Default: determined from the "
+            "labels; ambiguous labels are an error.",
         ),
     ] = None,
     zero_is_neutral: Annotated[

@@ -22,7 +22,7 @@ def list_plugins(
         ),
     ] = "",
     kind: Annotated[
-        str, typer.Option(help="The kind of a file. Default: found out from its methods.")
+        str, typer.Option(help="The kind of a file. Default: determined from its methods.")
     ] = "",
 ) -> None:
     """List every plugin with its one-line description, or describe one plugin."""

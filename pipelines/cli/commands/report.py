@@ -21,7 +21,7 @@ def report(
     to: Annotated[str, typer.Option(help="A new file.", metavar="FILE.html")],
     traces: Annotated[
         int | None,
-        typer.Option(min=0, help=f"At most so many traces; {REPORTED_TRACES} if not set."),
+        typer.Option(min=0, help=f"The largest number of traces; {REPORTED_TRACES} if not set."),
     ] = None,
     where: WhereOption = "",
     queue: QueueOption = "",

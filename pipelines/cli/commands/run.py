@@ -36,7 +36,7 @@ def run(
         bool,
         typer.Option(
             "--regrade",
-            help="Every run grades again if the grader has changed: the option changes nothing.",
+            help="No effect: every run grades again if the grader has changed.",
         ),
     ] = False,
 ) -> None:

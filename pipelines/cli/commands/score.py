@@ -57,7 +57,7 @@ def score(
 
     if plot is not None:
         # Checked first, so that a wrong file name does not cost the time of scoring.
-        reliability_plot.check(plot)
+        reliability_plot.check_plot_file(plot)
     scored_dataset = Dataset(dataset)
     scored_dataset.require()
     labels = reported_side_labels(side_labels, scored_dataset, gold)

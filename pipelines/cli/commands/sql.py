@@ -46,7 +46,7 @@ def sql(
             metavar="FILE",
         ),
     ] = "",
-    named: Annotated[
+    list_queries: Annotated[
         bool, typer.Option("--list", help="List the named queries and their parameters.")
     ] = False,
     ddl: Annotated[
@@ -56,12 +56,13 @@ def sql(
         ),
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=86400, help="The seconds after which the query is ended.")
+        float,
+        typer.Option(min=0.1, max=86400, help="The seconds after which the query is stopped."),
     ] = 60.0,
     memory: Annotated[
         int,
         typer.Option(
-            min=64, help="The MiB that the query may hold; what is more is written to the disk."
+            min=64, help="The MiB of memory for the query; larger data are written to the disk."
         ),
     ] = MEMORY_MIB,
 ) -> None:
@@ -70,7 +71,7 @@ def sql(
     The views are problems, traces, steps, verdicts, rollouts, critiques, annotations, labels,
     classes, estimates, step_values and rejected.
     """
-    if named:
+    if list_queries:
         _print_named_queries()
         return
     if not dataset:
@@ -125,9 +126,9 @@ def _write(answer: Any, layout: Layout, output: str) -> None:
 def _print_named_queries() -> None:
     from storage.queries.named_queries import named_queries
 
-    for named in named_queries().values():
-        typer.echo(named.usage)
-        typer.echo(f"    {named.description}")
-        for parameter in named.parameters:
+    for query in named_queries().values():
+        typer.echo(query.usage)
+        typer.echo(f"    {query.description}")
+        for parameter in query.parameters:
             default = f" (default: {parameter.default})" if parameter.default else ""
             typer.echo(f"    {parameter.name.upper()}: {parameter.description}{default}")

@@ -43,7 +43,7 @@ def view(
     traces: Annotated[
         int | None,
         typer.Option(
-            min=0, help=f"With --export: at most so many traces; {COPIED_TRACES} if not set."
+            min=0, help=f"With --export: the largest number of traces; {COPIED_TRACES} if not set."
         ),
     ] = None,
     where: WhereOption = "",
