@@ -1013,8 +1013,9 @@ async def test_event_loop_never_blocks(
 
         monkeypatch.setattr(owner, name, watched)
 
-    for name in ("reading", "writing", "has"):
+    for name in ("reading", "writing"):
         watch(Folder, name)
+    watch(Dataset, "footer")
     watch(oracle, "_oracle_annotation")
     watch(Consensus, "label")
     for shard in shards:
@@ -1024,7 +1025,7 @@ async def test_event_loop_never_blocks(
             await job.make_annotations(shard, method)
         await job.labelling.label(shard)
     # Each watched function ran, so that the check in `watched` was effective.
-    assert calls.keys() == {"reading", "writing", "has", "_oracle_annotation", "label"}
+    assert calls.keys() == {"reading", "writing", "footer", "_oracle_annotation", "label"}
 
 
 # Without the veto, the formal method cannot drop the labels of tree search.
