@@ -93,7 +93,7 @@ WORD_RULES = (number_facts, remainders, digits, points, listed_items)
 class Algebra:
     """A checker of every formula in a step."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false statement or counts the true ones."""
@@ -125,7 +125,7 @@ def _judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
             judgement = _judge(link, context)
             if judgement is not None:
                 is_first = index == 0 and link.index == 0
-                yield link.text, _with_doubts(judgement, context, is_first=is_first)
+                yield link.text, _with_doubts_of_link(link, judgement, context, is_first=is_first)
     for statement, judgement in _joint_judgements(context):
         yield statement, _with_doubts(judgement, context)
 
@@ -145,9 +145,22 @@ def _joint_judgements(context: Context) -> Iterator[tuple[str, StepJudgement]]:
         yield from word_rule(context.claim.step)
 
 
-def _with_doubts(
-    judgement: StepJudgement, context: Context, *, is_first: bool = False
+def _with_doubts_of_link(
+    link: Link, judgement: StepJudgement, context: Context, *, is_first: bool
 ) -> StepJudgement:
+    """Return a false link with its doubts, and with those that its place in the text raises."""
+    judgement = _with_doubts(judgement, context)
+    if judgement.verdict is not Verdict.INCORRECT:
+        return judgement
+    assumptions = list(judgement.assumptions)
+    if is_first and doubts.may_continue(context.claim):
+        assumptions.append(STARTS_TEXT)
+    if doubts.is_in_question(context.claim, link.text):
+        assumptions.append(doubts.NOT_QUOTED)
+    return judgement._replace(assumptions=tuple(dict.fromkeys(assumptions)))
+
+
+def _with_doubts(judgement: StepJudgement, context: Context) -> StepJudgement:
     """Return a false statement with what the words and the steps before may change about it."""
     if judgement.verdict is not Verdict.INCORRECT:
         return judgement
@@ -157,8 +170,6 @@ def _with_doubts(
         assumptions = [name for name in assumptions if name != doubts.ORDINARY_ARITHMETIC]
     elif context.has_other_arithmetic and doubts.ORDINARY_ARITHMETIC not in assumptions:
         assumptions.append(doubts.ORDINARY_ARITHMETIC)
-    if is_first and doubts.may_continue(context.claim):
-        assumptions.append(STARTS_TEXT)
     return judgement._replace(assumptions=tuple(dict.fromkeys(assumptions)))
 
 

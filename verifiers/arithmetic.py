@@ -31,7 +31,7 @@ from verifiers.arithmetic_rules.equality import (
     judge,
     judge_conversion,
 )
-from verifiers.arithmetic_rules.equations import STARTS_TEXT, Equation, equations
+from verifiers.arithmetic_rules.equations import NOT_DENIED, STARTS_TEXT, Equation, equations
 from verifiers.arithmetic_rules.other_systems import may_be_other_arithmetic
 from verifiers.arithmetic_rules.rounded_numbers import rounded_numbers
 from verifiers.base import Claim, Finding, StepClaim
@@ -53,7 +53,7 @@ REMAINDER = re.compile(r"\b(?:remainders?|left ?over|leftover)\b", re.IGNORECASE
 class Arithmetic:
     """A checker of every closed equation in a step."""
 
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
 
     def verify(self, claim: Claim) -> Finding:
         """Return the finding; its reason names the false equation or counts the true ones."""
@@ -72,15 +72,24 @@ def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
         judged.append((equation, _judge(equation, claim)))
     # After `1 = 66`, the numbers of a step count shares: then `4 + 16 = 280` may be right.
     is_worth = any(_counts_shares(equation) for equation, _ in judged)
+    # After "if 3 + 4 = 8", other equations may follow from it.
+    is_supposed = any(
+        judgement.verdict is Verdict.INCORRECT and NOT_DENIED in judgement.assumptions
+        for _, judgement in judged
+    )
     for equation, judgement in judged:
         if judgement.verdict is Verdict.INCORRECT:
             # All texts are searched once, and only if an equation is false.
             if words is None:
-                words = tuple(doubts.of_claim(claim))
+                words = tuple(_doubts(claim))
             assumed = [*judgement.assumptions, *words]
             assumed.extend(_assumptions(claim, equation, judgement.rule))
             if is_worth:
                 assumed.append(NUMBER_FIRST)
+            if is_supposed:
+                assumed.append(NOT_DENIED)
+            if doubts.is_in_question(claim, equation.text):
+                assumed.append(doubts.NOT_QUOTED)
             yield equation.text, judgement._replace(assumptions=tuple(dict.fromkeys(assumed)))
         else:
             yield equation.text, judgement
@@ -89,6 +98,18 @@ def _judgements(claim: StepClaim) -> Iterator[tuple[str, StepJudgement]]:
             yield statement, judgement._replace(assumptions=tuple(doubts.of_claim(claim)))
         else:
             yield statement, judgement
+
+
+def _doubts(claim: StepClaim) -> Iterator[str]:
+    """Yield what every false equation of a step assumes about the texts.
+
+    A question that states a false equation is a puzzle or a choice: "if 1 + 4 = 5 and 2 + 5 = 12".
+    """
+    yield from doubts.of_claim(claim)
+    for equation in equations(claim.question[: doubts.MAX_QUESTION_CHARS]):
+        if judge(equation).verdict is Verdict.INCORRECT:
+            yield doubts.ORDINARY_ARITHMETIC
+            return
 
 
 def _counts_shares(equation: Equation) -> bool:

@@ -92,6 +92,26 @@ STEPS = (
     ("", "Expanding (x + 2)(x + 3) = x^2 + 4x + 20 gives x = 14."),
     ("", "Simplify (c + 1)(c + 4) = c^2 + 4c + 10."),
     ("", "Factor $(m + 1)(m + 2) = m^2 + 2m + 8$."),
+    # What is simplified or rewritten is an equation.
+    ("", "Simplifying, y(y + 3) = y^2 + 12."),
+    ("The two areas agree.", "Rewriting, $t^2(t + 2) = t^3 + 5t$."),
+    ("", "Combining terms, we have n(n + 5) = n^2 + 20."),
+    ("", "Factoring, x(x + 4) = x^2 + 8."),
+    # An operation is defined in the step, or before it.
+    ("Let $u * v = u + v - 2$.", "$5 * 4 = 7$"),
+    ("", "As p × q = pq + p, 3 × 5 = 18."),
+    ("", "With the operation r ∗ s = r² − s, 4 ∗ 5 = 11."),
+    ("", "Let the operation + be the larger of both: 6 + 2 = 6."),
+    # Equations are supposed, or quoted.
+    ("", "If 2 + 3 = 5, 3 + 4 = 14, 4 + 5 = 27, then 5 + 6 = 44."),
+    ("", "Were 4 × 6 = 26, the last digit would differ."),
+    ("", "Had it been 9 + 9 = 19, one coin would be left."),
+    ("", "One may think 1/3 + 1/4 = 2/7."),
+    ("", "I first got 23 - 9 = 15, and it is 14."),
+    # Pi counts primes or permutes, and i is an index.
+    ("", r"The primes up to 30: $\pi(30) = 10$."),
+    ("", "π(3) = 1 and π(1) = 2"),
+    ("", "The sum over i: i^2 = 1 + 4 = 5"),
     # A comparison is required, denied or tried.
     ("", "The triangle inequality requires 1 + 2 > 4."),
     ("", "7 + 8 ≠ 15 on a clock"),
@@ -116,6 +136,27 @@ STEPS = (
     ("", "100 ≡ 1 (mod 7), no; 100 ≡ 2 (mod 7), yes."),
 )
 
+# Questions whose equations are false in ordinary arithmetic, and steps that repeat or use them.
+PUZZLE = "If 1 + 3 = 4, 2 + 4 = 10 and 3 + 5 = 18, what is 6 + 8?"
+QUESTIONS = (
+    (PUZZLE, "2 + 4 = 10"),
+    (PUZZLE, "The rows are 1 + 3 = 4, 2 + 4 = 10, 3 + 5 = 18."),
+    (PUZZLE, "So 6 + 8 = 54."),
+    ("If 3 * 2 = 15 and 6 * 1 = 42, find 4 * 2.", "3 * 2 = 3(3 + 2) = 15"),
+    ("Which is true? (A) 0.2^2 = 0.4 (B) 0.2^2 = 0.04", "(A) 0.2^2 = 0.4: no."),
+    (r"Is (A) $\sqrt{18} = 2\sqrt{3}$ true?", r"(A) $\sqrt{18} = 2\sqrt{3}$"),
+)
+# False steps near these kinds, with some of their words.
+FALSE_STEPS = (
+    "If x = 3, then y = 4. The sum is 3 + 4 = 8.",
+    "Let c = a × b. Then 3 × 4 = 13.",
+    "Expanding, (y + 1)(y^2 + 2) = y^3 + y^2 + 3y + 4.",
+    "Factoring, y^3 + y^2 + 3y + 4 = (y + 1)(y^2 + 2).",
+    "Simplifying, 4(y + 2) - 2y = 2y + 6.",
+    r"The circumference is $2\pi \cdot 5 = 12\pi$.",
+    "As complex numbers, (1 + i)^2 = 3i.",
+)
+
 
 @pytest.mark.parametrize(("previous", "step"), STEPS)
 def test_misleading_step_is_not_incorrect(previous: str, step: str) -> None:
@@ -123,3 +164,18 @@ def test_misleading_step_is_not_incorrect(previous: str, step: str) -> None:
     for verifier in (Algebra(), Arithmetic()):
         finding = verifier.verify(claim)
         assert finding.verdict is not Verdict.INCORRECT, finding
+
+
+@pytest.mark.parametrize(("question", "step"), QUESTIONS)
+def test_equation_of_puzzle_is_not_incorrect(question: str, step: str) -> None:
+    claim = StepClaim(question=question, previous=(), step=step)
+    for verifier in (Algebra(), Arithmetic()):
+        finding = verifier.verify(claim)
+        assert finding.verdict is not Verdict.INCORRECT, finding
+
+
+@pytest.mark.parametrize("step", FALSE_STEPS)
+def test_false_step_of_similar_words_is_incorrect(step: str) -> None:
+    claim = StepClaim(question="", previous=(), step=step)
+    verdicts = [verifier.verify(claim).verdict for verifier in (Algebra(), Arithmetic())]
+    assert Verdict.INCORRECT in verdicts

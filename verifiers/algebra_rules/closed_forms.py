@@ -47,6 +47,7 @@ COMPLEX = "complex number"
 DECIMALS = "decimals on the way are exact"
 NO_LETTER = "the letter i is no variable"
 APPROXIMATE = "an approximation is close"
+PI_MULTIPLIES = "pi is a number, and no function"
 PERIOD_OF_I = 4
 # A logarithm without a base may be decimal, binary or natural; e is given to forty digits.
 NATURAL_BASE = Fraction("2.718281828459045235360287471352662497757")
@@ -186,7 +187,17 @@ def _judge_equation(
         DECIMALS if has_decimals(left, right) else "",
         APPROXIMATE if link.relation == "≈" else "",
         LETTER_MEANS_TIMES if link.reads_letter_as_times else "",
+        PI_MULTIPLIES if _may_apply_pi(left) and isinstance(right, Number) else "",
     )
+
+
+def _may_apply_pi(tree: Tree) -> bool:
+    r"""Return whether pi is before a whole number: `\pi(10) = 4` counts primes."""
+    for part in syntax.walk(tree):
+        match part:
+            case Combined("*", first, Number(value)) if first == PI and value.denominator == 1:
+                return True
+    return False
 
 
 def _may_be_rounded(

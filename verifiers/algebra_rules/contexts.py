@@ -32,7 +32,9 @@ SUPPOSED = re.compile(
 )
 NOT_SUPPOSED = "the statement is claimed, not supposed"
 ONE_CASE = "a name has one value in all cases"
-GIVEN_I = re.compile(r"(?<![\w^{\\])i\$? ?= ?\$?-?\d|\\sum_\{? ?i\b")
+GIVEN_I = re.compile(
+    r"(?<![\w^{\\])i\$? ?= ?\$?-?\d|\\sum_\{? ?i\b|\b(?:over|index|row|column) \$?i\b"
+)
 CASES = re.compile(
     r"\b(?:either|cases?|otherwise|respectively|swap\w*|replac\w+|increment\w*|updat\w+|iterat\w+"
     r"|new)\b",

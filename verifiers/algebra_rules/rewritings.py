@@ -35,6 +35,10 @@ from verifiers.math.syntax import (
 
 # Beginnings of words that announce a rewriting, and of words that announce an equation.
 REWRITING = re.compile("factor|expand|simplif|rewrit|distribut|rationaliz|combin|multiply out")
+# Words that announce one side, if the other side is still to expand, or to factor. An equation is
+# simplified and rewritten as often as an expression.
+EXPANDING = re.compile("expand|distribut|multiply out")
+FACTORING = re.compile("factor")
 EQUATION = re.compile(
     "equation|side|becomes|substitut|solve|solving|equal|equat|set|given|condition|need|want|must"
 )
@@ -229,8 +233,9 @@ def _may_be_equation_to_solve(link: Link, left: Tree, right: Tree, relation: Rel
 
     In `A = (x + 2)(x + 3) = x^2 + 20`, the last side is another value of the area. A wrong
     expansion mostly differs from the right one in a single term, and words such as "expanding"
-    announce it. "Expanding (x + 2)(x + 3) = x^2 + 20" without a comma is about an equation. Two
-    fractions that share most factors are one fraction, cancelled: nobody solves such an equation.
+    announce it. "Expanding (x + 2)(x + 3) = x^2 + 20" without a comma is about an equation, and so
+    may "simplifying, x(x + 2) = x^2 + 8" be. Two fractions that share most factors are one
+    fraction, cancelled: such an equation is not solved.
     """
     if relation.left is None or relation.right is None:
         return True
@@ -241,7 +246,17 @@ def _may_be_equation_to_solve(link: Link, left: Tree, right: Tree, relation: Rel
         return False
     last = link.before[-1:]
     is_about_equation = bool(last) and REWRITING.match(last[0]) is not None
-    return is_about_equation or not _has_announcing_words(link)
+    return is_about_equation or not _is_expanded_or_factored(link, left, right)
+
+
+def _is_expanded_or_factored(link: Link, left: Tree, right: Tree) -> bool:
+    """Return whether the words before a chain announce what is done from left to right."""
+    text = " ".join(link.before[-WORDS_BEFORE:])
+    if EQUATION.search(text):
+        return False
+    is_expanded = EXPANDING.search(text) is not None and not is_normal(left)
+    is_factored = FACTORING.search(text) is not None and not is_normal(right)
+    return is_expanded or is_factored
 
 
 def _is_fraction(tree: Tree) -> bool:

@@ -9,7 +9,7 @@ hardly ever true by accident, so they matter only for an equation that is false.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from verifiers.math import lexer, lexicon
@@ -30,6 +30,9 @@ MAX_RELATIONS = 1_000
 QUOTES = ('"', "“", "”")
 # A number within this many tokens of an expression may belong to it.
 NEAR = 4
+
+SUPPOSING = lexicon.words("if suppose assume assuming supposing")
+SENTENCE_ENDS = frozenset([".", "?", "!", "\n"])
 
 # The assumptions.
 WORDS_BEFORE = "words precede it"
@@ -97,7 +100,9 @@ def equations(text: str) -> Iterator[Equation]:
 def _equations_of(text: str) -> Iterator[Equation]:
     relations = list[Token]()
     segments: list[list[Token]] = [[]]
-    for token in _without_inner_delimiters(tokens(text)):
+    sequence = list(_without_inner_delimiters(tokens(text)))
+    supposed = _supposed_relations(sequence)
+    for token in sequence:
         if token.kind is Kind.RELATION:
             relations.append(token)
             segments.append([])
@@ -124,11 +129,37 @@ def _equations_of(text: str) -> Iterator[Equation]:
                 right,
                 continues=complete is not None and index + 1 < len(relations),
                 starts_text=index == 0 and len(left.tokens) == len(_without_bullet(before)),
+                is_supposed=index in supposed,
             )
 
 
+def _supposed_relations(sequence: Sequence[Token]) -> Container[int]:
+    """Return the numbers of the relations between "if" and "then" in one sentence."""
+    supposed = set[int]()
+    first: int | None = None
+    count = 0
+    for token in sequence:
+        word = token.text.lower()
+        if token.kind is Kind.RELATION:
+            count += 1
+        elif word in SUPPOSING:
+            first = count
+        elif word in SENTENCE_ENDS:
+            first = None
+        elif word == "then" and first is not None:
+            supposed.update(range(first, count))
+            first = None
+    return supposed
+
+
 def _equation(
-    left: _Side, relation: Token, right: _Side, *, continues: bool, starts_text: bool
+    left: _Side,
+    relation: Token,
+    right: _Side,
+    *,
+    continues: bool,
+    starts_text: bool,
+    is_supposed: bool,
 ) -> Equation:
     sides: tuple[Tree, Tree] | None = None
     if left.tree is not None and right.tree is not None:
@@ -138,6 +169,7 @@ def _equation(
         *_assumptions_of_signs(left.tokens),
         *right.assumptions,
         *_assumptions_of_signs(right.tokens),
+        *((NOT_DENIED,) if is_supposed else ()),
     )
     return Equation(
         text=f"{written(left.tokens)} {relation.text} {written(right.tokens)}",

@@ -18,7 +18,7 @@ TRIED = re.compile(
     r"\b(?:suppos\w+|assum\w+|wait|oops|hmm|hm|sorry|correction|try|tries|trying|trial"
     r"|testing|test (?:if|whether)|guess\w*|pretend\w*|imagine"
     r"|re-?check\w*|re-?comput\w*|re-?calculat\w*|double[- ]check\w*|redo|no(?=, )|hypothe\w+"
-    r"|verify|verifying|check|checking"
+    r"|verify|verifying|check|checking|had it been|(?-i:Were (?=\d))"
     r"|(?:if|when|let's see if) (?:we|you|i) (?:plug|substitut|set|take|put)\w*)\b",
     re.IGNORECASE,
 )
@@ -29,11 +29,19 @@ DEFINED_OPERATION = re.compile(
     r"|(?<!order of )\boperations?\b|\bsymbol\b"
     r"|[-+*/×÷#@&^]\$? (?:denotes?|stands? for|means|represents?)\b"
 )
+# A step has many products of two names: the right side must contain both of them, and a sum or a
+# square, as in `m * n = mn + m`.
+DEFINED_IN_STEP = re.compile(
+    r"(?<![\w^*\\}])([a-zA-Z])\$? ?(?:[*∗⋆∘×·]|\\(?:ast|star|circ|bullet|cdot|times)) ?"
+    r"\$?([a-zA-Z])\$? ?= ?(?=[^=,;.\n]{0,60}[-+^−²³])"
+    r"(?=[^=,;.\n]{0,60}(?<![a-zA-Z]{2})\1(?![a-zA-Z]{2}))"
+    r"(?=[^=,;.\n]{0,60}(?<![a-zA-Z]{2})\2(?![a-zA-Z]{2}))"
+)
 OTHER_SYSTEM = re.compile(
     r"\b(?:boolean|bitwise|xor|nand|nor|GF ?\(|finite field|field with|residues?|legendre"
     r"|0x[0-9a-f]+|nim|characteristic \d|digital roots?|casting out|in units of"
     r"|(?:in|as) multiples of)\b"
-    r"|GF\(|\b(?:true|false) ?[+*×·∧∨]|(?-i:\bZ_\d)",
+    r"|\boperation [+×·∗]|GF\(|\b(?:true|false) ?[+*×·∧∨]|(?-i:\bZ_\d)",
     re.IGNORECASE,
 )
 CALENDAR = re.compile(
@@ -47,8 +55,8 @@ DIGITS = re.compile(r"\bdigits?\b", re.IGNORECASE)
 PERIODS = ((CALENDAR, (7, 12, 24, 28, 29, 30, 31, 60, 360, 365)), (DIGITS, (10, 100, 1000)))
 # Words with which a step quotes what somebody else says.
 REPORTED = re.compile(
-    r"\b(?:claims?|claimed|wrote|writes|thought|thinks|believe[ds]?|some say|miscalculat\w*"
-    r"|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)"
+    r"\b(?:claims?|claimed|wrote|writes|thought|thinks?|believe[ds]?|some say|first got"
+    r"|miscalculat\w*|misread\w*|slogan|(?:student|pupil)s? (?:\w+ )?(?:computed|found|got|said)"
     r"|is what \w+ (?:got|said))\b",
     re.IGNORECASE,
 )
@@ -58,6 +66,8 @@ CONTRADICTION = re.compile(r"\b(?:contradict\w*|contrary|absurd\w*)\b", re.IGNOR
 UNFINISHED = re.compile(r"(?:[-+*/^=×÷·(\[{<>≤≥&]|\\(?:cdot|times|div|[lc]?dots)|\\\\)[\s$&]*$")
 NUMBER_AT_END = re.compile(r"\d[\s$]*$")
 SIGN_AT_START = re.compile(r"\s*[-+*/×÷·−–]")
+# The question is searched for every false statement, so that its length is bounded.
+MAX_QUESTION_CHARS = 20_000
 # The last characters of a step are searched for its end.
 END_CHARS = 40
 
@@ -65,7 +75,9 @@ END_CHARS = 40
 def of_claim(claim: StepClaim) -> Iterator[str]:
     """Yield what a rule assumes about the words of a step and of those before it."""
     texts = (claim.question, *claim.previous, claim.step)
-    is_defined = DEFINED_OPERATION.search(claim.question) is not None
+    is_defined = DEFINED_OPERATION.search(claim.question) or any(
+        map(DEFINED_IN_STEP.search, (*claim.previous, claim.step))
+    )
     if is_defined or any(map(is_other_arithmetic, texts)):
         yield ORDINARY_ARITHMETIC
     is_quoted = REFUTATION.search(claim.step) or REPORTED.search(claim.step)
@@ -73,6 +85,12 @@ def of_claim(claim: StepClaim) -> Iterator[str]:
         yield NOT_QUOTED
     if TRIED.search(claim.step):
         yield NOT_TRIED
+
+
+def is_in_question(claim: StepClaim, statement: str) -> bool:
+    """Return whether the question contains a statement: an option that the step repeats."""
+    question = claim.question[:MAX_QUESTION_CHARS]
+    return "".join(statement.split()) in "".join(question.split())
 
 
 def is_other_arithmetic(text: str) -> bool:
