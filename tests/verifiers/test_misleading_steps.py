@@ -175,7 +175,7 @@ def test_equation_of_puzzle_is_not_incorrect(question: str, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", FALSE_STEPS)
-def test_false_step_of_similar_words_is_incorrect(step: str) -> None:
+def test_similar_false_step_is_incorrect(step: str) -> None:
     claim = StepClaim(question="", previous=(), step=step)
     verdicts = [verifier.verify(claim).verdict for verifier in (Algebra(), Arithmetic())]
     assert Verdict.INCORRECT in verdicts
