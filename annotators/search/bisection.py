@@ -37,15 +37,11 @@ def bisection_annotation(
     steps = list[StepAnnotation]()
     for index in range(len(trace.steps)):
         # The estimate of a step is that of the prefix which ends with it.
-        estimate = probes.get(index + 1)
+        estimate = probes.get(index + 1, StepAnnotation())
         verdict = verdict_from_first_error(index, sound_prefix, first_error)
-        if estimate is None:
-            step = StepAnnotation(verdict=verdict)
-        else:
-            # The verdict of the probe is replaced: a prefix that contains the first error is
-            # INCORRECT as a whole, which does not decide the last step of a longer prefix.
-            step = replace(estimate, verdict=verdict)
-        steps.append(step)
+        # The verdict of the probe is replaced: a prefix that contains the first error is INCORRECT
+        # as a whole, which does not decide the last step of a longer prefix.
+        steps.append(replace(estimate, verdict=verdict))
     return Annotation(
         trace_id=trace.trace_id, method="", first_error=first_error, steps=tuple(steps)
     )

@@ -42,14 +42,16 @@ def first_errors(
 
     Raises:
         ConfigError: The dataset has no annotations of the method, or the side labels have none.
+        DatasetError: The journal of a rater whose labels count cannot be read.
         InputError: The file cannot be read, or names no trace of the dataset.
     """
     dataset.require()
     methods = dataset.methods("annotations")
     if side_labels is not None:
         methods = tuple(sorted({*methods, *side_labels.methods()}))
-        if gold != HUMAN:
-            side_labels.require(gold)
+        # Without the labels of a rater, a disagreement between people would count as agreement.
+        for method in side_labels.methods() if gold == HUMAN else (gold,):
+            side_labels.require(method)
     if gold == HUMAN and any(map(is_human, methods)):
         return agreed_first_errors(labels_of_people(dataset, side_labels)), ()
     # `gold` is one of the dataset's methods here, so it is safe to insert into the query.

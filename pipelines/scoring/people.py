@@ -39,10 +39,6 @@ def labels_of_people(dataset: Dataset, side_labels: SideLabels | None) -> Labels
     if side_labels is None:
         return answers
     for method in side_labels.methods():
-        if side_labels.is_unreadable(method):
-            for by_method in answers.values():
-                by_method.pop(method, None)
-            continue
         fitted = side_labels.fitted(method)
         for trace_id in fitted.unusable:
             answers[trace_id].pop(method, None)

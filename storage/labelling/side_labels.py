@@ -138,14 +138,11 @@ class SideLabels:
             raise ConfigError(
                 f"{self.home.uri} has no labels of '{method[:80]}'; it has: {', '.join(methods)}"
             )
-        if self.is_unreadable(method):
+        if self._is_unreadable(method):
             raise DatasetError(self._unreadable[method])
 
-    def is_unreadable(self, method: str) -> bool:
-        """Return whether the journal of a rater cannot be read, so that no label of theirs counts.
-
-        Those in the dataset do not count either: the rater may have replaced them.
-        """
+    def _is_unreadable(self, method: str) -> bool:
+        """Return whether a journal cannot be read, so that no label of its rater counts."""
         self._journal_of(method)
         return method in self._unreadable
 
@@ -154,7 +151,7 @@ class SideLabels:
         faults = list[str]()
         for method, path in journals_of(self.home).items():
             faults.extend(f"{path}: {fault}" for fault in self._journal_of(method).faults())
-            if self.is_unreadable(method):
+            if self._is_unreadable(method):
                 faults.append(f"{self._unreadable[method]}; no label of {method} is used")
         return faults
 
