@@ -339,11 +339,13 @@ _SIGN_AT_START = re.compile(
 _PLUS_AT_START = re.compile(r"\$?+\$?+&?+[^\S\n]*+\+(?!\+)")
 _OPERAND_AT_END = re.compile(_OPERAND + _LINE_END)
 # Matches in every text without blank lines in which `_cuts_sum` can be true. It begins with a line
-# break, which `re` finds fast, and looks back from there.
+# break, which `re` finds fast, and looks back from there. Few lines end with a letter, so that the
+# names are seldom compared.
+_TEX_SIGN_BEFORE_BREAK = "|".join(rf"(?<=\\{name}\n)" for name in _TEX_SIGNS)
 _MAYBE_CUT_SUM = re.compile(
     r"\n(?:(?<=[-+*/×÷·−–=<>≤≥≈≠^$\\\s]\n)"
-    + "".join(rf"|(?<=\\{name}\n)" for name in _TEX_SIGNS)
-    + r"|[^\S\n]*+[$&×÷·/+\\])"
+    rf"|(?<=[a-z]\n)(?:{_TEX_SIGN_BEFORE_BREAK})"
+    r"|[^\S\n]*+[$&×÷·/+\\])"
 )
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Completion, Scored
@@ -49,7 +49,8 @@ class Span:
         self._span.set_attribute("gen_ai.usage.output_tokens", generated)
 
 
-NO_SPAN = Span()
+# The block of a span that is not made, which every request of most runs needs.
+NO_SPAN_BLOCK = nullcontext(Span())
 
 
 class Tracing:
@@ -66,24 +67,11 @@ class Tracing:
         self._tracer = tracer
         self._provider = provider
 
-    @contextmanager
-    def span(self, name: str, attributes: Attributes | None = None) -> Iterator[Span]:
+    def span(self, name: str, attributes: Attributes | None = None) -> AbstractContextManager[Span]:
         """Trace the block as a span of the current one."""
         if self._tracer is None:
-            yield NO_SPAN
-            return
-        from opentelemetry.trace import Status, StatusCode
-
-        # The message of an exception can quote a prompt.
-        with self._tracer.start_as_current_span(
-            name, attributes=attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
-            try:
-                yield Span(span)
-            except BaseException as error:
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(Status(StatusCode.ERROR))
-                raise
+            return NO_SPAN_BLOCK
+        return _traced(self._tracer, name, attributes)
 
     @contextmanager
     def parent(self, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
@@ -121,6 +109,22 @@ class Tracing:
 
 
 NO_TRACING = Tracing()
+
+
+@contextmanager
+def _traced(tracer: "trace.Tracer", name: str, attributes: Attributes | None) -> Iterator[Span]:
+    from opentelemetry.trace import Status, StatusCode
+
+    # The message of an exception can quote a prompt.
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield Span(span)
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
 
 
 def configured_tracing() -> Tracing:
