@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,22 @@ def measure_memory(sizes: Sequence[int]) -> Mapping[str, Any]:
     return results
 
 
+def measure_run(data: SyntheticDataset) -> Mapping[str, Any]:
+    """Make the traces of a dataset in two workers, query them, and resume the run.
+
+    A dataset that exists is completed, queried and resumed.
+    """
+    if not data.dataset.exists():
+        data.write_problems()
+    arguments = ["run", str(_write_run_file(data)), "--workers", str(WORKERS)]
+    usage = run_command(arguments, data.folder)
+    result: dict[str, Any] = {"shards": data.shards, **asdict(usage)}
+    for name in ("driver_mib", "worker_mib"):
+        result[name] = compare_with_target(getattr(usage, name), most=MAX_MIB)
+    print_progress(f"run: {result}")
+    return {"run": result, "sql": measure_sql(data), "resume": measure_resume(data)}
+
+
 def _write_run_file(data: SyntheticDataset) -> Path:
     path = data.folder / "run.toml"
     path.write_text(tomli_w.dumps(data.run_file()), encoding="utf-8")
@@ -243,7 +259,7 @@ def _options() -> argparse.Namespace:
         nargs="*",
         default=["sql", "pages", "resume", "export", "memory"],
         metavar="PART",
-        help="sql, pages, resume, export and memory; all by default",
+        help="sql, pages, resume, export and memory, which are the default, and run",
     )
     parser.add_argument(
         "--traces", type=int, default=MILLION, help="the traces of the synthetic dataset"
@@ -286,6 +302,10 @@ def main() -> None:
             results["resume"] = measure_resume(data)
         if "export" in options.parts:
             results["export"] = measure_export(data)
+        if "run" in options.parts:
+            # Few rollouts, because a million traces take 40 minutes.
+            made = replace(data, folder=data.folder / "run", rollouts_per_prefix=1)
+            results["run"] = measure_run(made)
     if "memory" in options.parts:
         results["memory"] = measure_memory(options.memory_traces)
     print_json({"traces": options.traces, "load": psutil.getloadavg(), **results})

@@ -231,6 +231,23 @@ async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) 
     assert lines["formal"] == "no tokens"
 
 
+@pytest.mark.parametrize(
+    ("problems", "shards", "hint"),
+    [
+        (32_000, 500, None),
+        (250_000, 3907, "[shards] problems_per_shard = 2500 makes 100."),
+        (501, 501, "[shards] problems_per_shard = 6 makes 84."),
+    ],
+)
+async def test_many_shards_have_a_hint(
+    tmp_path: Path, runs: Runs, problems: int, shards: int, hint: str | None
+) -> None:
+    estimate = await runs.estimated(tmp_path, Model())
+    lines = counts_by_name(rows(replace(estimate, problems=problems, shards=shards)))
+    assert ("many shards" in lines) == (hint is not None)
+    assert hint is None or hint in lines["many shards"]
+
+
 async def test_failures_of_a_pilot_are_shown(tmp_path: Path, runs: Runs) -> None:
     def refuse(prompt: Prompt, sampling: Sampling, index: int) -> str:
         if is_judging(prompt):
