@@ -38,6 +38,7 @@ __all__ = [
     "EngineWarning",
     "InputError",
     "InstallError",
+    "LabelWarning",
     "PluginError",
     "ReplacesError",
     "StepmarkError",
@@ -120,6 +121,10 @@ class EngineUnavailableError(EngineError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class LabelWarning(UserWarning):
+    """Labels of people that are not used, and why."""
 
 
 class EngineWarning(UserWarning):

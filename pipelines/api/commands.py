@@ -4,6 +4,7 @@ They work in a script and in a notebook, whose event loop is already running.
 """
 
 import asyncio
+import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,10 +29,10 @@ from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
 from pipelines.token_audit import audit_check
 from stepmark import plugins
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, LabelWarning
 from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
-from storage.labelling.side_labels import open_side_labels
+from storage.labelling.side_labels import SideLabels, open_side_labels
 from storage.publishing.export import ExportResult
 from storage.publishing.export import export as write_export
 from storage.publishing.token_audit import TokenAudit
@@ -161,13 +162,14 @@ def score(
     Args:
         dataset: The dataset.
         gold: A method whose annotations are the truth, or a file with trace_id and first_error.
-        side_labels: A folder of labels by hand beside the dataset; "" for none.
+        side_labels: A folder of labels by hand beside the dataset; "" for none. A warning says
+            which of them are not used.
 
     Returns:
         The scores by method, the labels last. Shares are in [0, 1].
     """
     scored = Dataset(_uri(dataset))
-    labels = open_side_labels(side_labels, scored) if side_labels else None
+    labels = _opened_side_labels(side_labels, scored, gold) if side_labels else None
     gold_first_errors, _ = first_errors(scored, gold, labels)
     by_method = dict[str, Score]()
     for (_, method), measures in scores(scored, gold_first_errors, excluded_method=gold).items():
@@ -198,7 +200,7 @@ def export(
         parameters: Values of the format's fields.
         labels_by: A method whose annotations are exported; "" for the kept labels.
         side_labels: A folder of labels by hand beside the dataset, which `labels_by` names; "" for
-            none.
+            none. A warning says which of them are not used.
         merge: Whether to add a copy of every trace with merged steps.
         public: Whether a new repository on the Hub is public.
         audit_tokenizer: The tokenizer of the trained model, with which every row is checked: a
@@ -220,7 +222,7 @@ def export(
     source = Dataset(_uri(dataset))
     by_hand = None
     if side_labels:
-        by_hand = open_side_labels(side_labels, source)
+        by_hand = _opened_side_labels(side_labels, source, labels_by)
         by_hand.require(labels_by)
     audits = list[TokenAudit]()
     check = audit_check(
@@ -237,6 +239,15 @@ def export(
         check=check,
     )
     return replace(result, audit=audits[-1]) if audits else result
+
+
+def _opened_side_labels(folder: str, dataset: Dataset, method: str) -> SideLabels:
+    """Open labels beside a dataset, and warn of those that are not used."""
+    side_labels = open_side_labels(folder, dataset)
+    for line in side_labels.unused(method):
+        # The caller of the public function.
+        warnings.warn(visible(line), LabelWarning, stacklevel=3)
+    return side_labels
 
 
 def _run(

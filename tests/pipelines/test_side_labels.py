@@ -17,7 +17,7 @@ from pipelines.__main__ import main
 from pipelines.importing.side_label_import import import_side_labels
 from pipelines.run.options import RunOptions
 from pipelines.scoring.gold import first_errors
-from stepmark.errors import ConfigError, InputError
+from stepmark.errors import ConfigError, InputError, LabelWarning
 from stepmark.records import StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
@@ -104,7 +104,8 @@ def test_score_carries_labels_over(dataset: Dataset, folder: str) -> None:
     for gold in (METHOD, "human"):
         labels = open_side_labels(folder, dataset)
         assert first_errors(dataset, gold, labels)[0] == {"t0-0": 0, "t0-2": -1}
-    (judge, *_) = stepmark.score(dataset.uri, METHOD, side_labels=folder).values()
+    with pytest.warns(LabelWarning, match="2 used .*, 1 not used: 1 × "):
+        (judge, *_) = stepmark.score(dataset.uri, METHOD, side_labels=folder).values()
     # With the old indices, no first error of the judge would be right.
     assert (judge.traces, judge.exact) == (2, 1 / 2)
 
@@ -171,6 +172,8 @@ def test_linked_journal_is_set_aside(
     for gold in ("human_bob", "human"):
         status, _, err = command(monkeypatch, capsys, *options, gold)
         assert (status, "cannot read the journal" in err) == (2, True)
+    with pytest.warns(LabelWarning, match="no label of human_bob is used"):
+        assert stepmark.score(dataset.uri, METHOD, side_labels=folder)
     done = import_side_labels(folder, dataset.uri)
     assert (done.labelled, len(done.faults)) == ({METHOD: 3}, 1)
 
