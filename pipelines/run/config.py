@@ -84,6 +84,10 @@ class Generate(_Strict):
     """
 
 
+# About 150 MB for 4 traces of each problem.
+PROBLEMS_IN_FLIGHT = 2048
+
+
 class Shards(_Strict):
     """How the work is divided. A shard is the unit of the parts and of the work of one worker.
 
@@ -103,8 +107,18 @@ class Shards(_Strict):
 
     A killed run loses no more than that.
     """
-    shards_in_flight: Integer = Field(default=32, ge=1)
-    """The maximum number of unfinished shards, which bounds memory."""
+    shards_in_flight: Integer = Field(default=0, ge=0)
+    """The maximum number of unfinished shards, which bounds memory.
+
+    0: as many as have 2048 problems together, and at least 2 in each worker.
+    """
+
+    def in_flight(self, workers: int = 1) -> int:
+        """Return the maximum number of unfinished shards in one of several workers."""
+        if self.shards_in_flight:
+            return max(1, self.shards_in_flight // workers)
+        # With one shard, the engines would wait for its last trace before the next one starts.
+        return max(2, PROBLEMS_IN_FLIGHT // (self.problems_per_shard * workers))
 
 
 # The number of tokens that prices are for.

@@ -244,7 +244,7 @@ async def run_assigned_shards(
     """
     limits = job.plan.run_file.shards
     budget = TokenBudget(limits.tokens_in_flight)
-    slots = asyncio.Semaphore(limits.shards_in_flight)
+    slots = asyncio.Semaphore(limits.in_flight())
     uncompacted = await asyncio.to_thread(job.uncompacted_shards)
     refusals: list[ContinuationError] = []
 

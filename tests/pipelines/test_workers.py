@@ -496,6 +496,24 @@ def test_workers_divide_limits(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("shards", "workers", "in_flight"),
+    [
+        ({}, 1, 32),
+        ({}, 2, 16),
+        ({"problems_per_shard": 1000}, 1, 2),
+        ({"problems_per_shard": 1000}, 4, 2),
+        ({"problems_per_shard": 1000, "shards_in_flight": 5}, 2, 2),
+        ({"shards_in_flight": 1}, 2, 1),
+    ],
+)
+def test_shard_size_bounds_unfinished_shards(
+    tmp_path: Path, shards: dict[str, int], workers: int, in_flight: int
+) -> None:
+    content = load(Path(run_file(tmp_path, shards=shards)))
+    assert coordinator_module._with_limits_of_one(content, workers).shards.in_flight() == in_flight
+
+
 def test_meters_of_workers_add_up() -> None:
     total = Meter()
     total.finish("problems", 3)

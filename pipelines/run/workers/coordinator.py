@@ -122,7 +122,7 @@ def _with_limits_of_one(run_file: RunFile, count: int) -> RunFile:
     parts = {"tokens": -(-budget.tokens // count), "cost": budget.cost / count}
     limits = {
         "tokens_in_flight": max(1, shards.tokens_in_flight // count),
-        "shards_in_flight": max(1, shards.shards_in_flight // count),
+        "shards_in_flight": shards.in_flight(count),
     }
     return run_file.model_copy(
         update={
