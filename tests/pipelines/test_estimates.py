@@ -235,15 +235,19 @@ async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) 
     ("problems", "shards", "hint"),
     [
         (32_000, 500, None),
-        (250_000, 3907, "[shards] problems_per_shard = 2500 makes 100."),
-        (501, 501, "[shards] problems_per_shard = 6 makes 84."),
+        (250_000, 3907, "[shards] problems_per_shard = 1667 makes 150."),
+        (501, 501, "[shards] problems_per_shard = 4 makes 126."),
+        # Larger shards would need too much memory.
+        (2_500_000, 39_063, "[shards] problems_per_shard = 1750 makes 1429."),
+        (2_500_000, 1429, None),
     ],
 )
 async def test_many_shards_have_a_hint(
     tmp_path: Path, runs: Runs, problems: int, shards: int, hint: str | None
 ) -> None:
     estimate = await runs.estimated(tmp_path, Model())
-    lines = counts_by_name(rows(replace(estimate, problems=problems, shards=shards)))
+    changed = replace(estimate, problems=problems, traces=4 * problems, shards=shards)
+    lines = counts_by_name(rows(changed))
     assert ("many shards" in lines) == (hint is not None)
     assert hint is None or hint in lines["many shards"]
 
