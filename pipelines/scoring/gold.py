@@ -41,7 +41,8 @@ def first_errors(
         label; and the rejected rows of the file.
 
     Raises:
-        ConfigError: The dataset has no annotations of the method, or the side labels have none.
+        ConfigError: The dataset has no annotations of the method, or the side labels have none, or
+            they decide nothing.
         DatasetError: The journal of a rater whose labels count cannot be read.
         InputError: The file cannot be read, or names no trace of the dataset.
     """
@@ -52,19 +53,30 @@ def first_errors(
         # Without the labels of a rater, a disagreement between people would count as agreement.
         for method in side_labels.methods() if gold == HUMAN else (gold,):
             side_labels.require(method)
-    if gold == HUMAN and any(map(is_human, methods)):
-        return agreed_first_errors(labels_of_people(dataset, side_labels)), ()
-    # `gold` is one of the dataset's methods here, so it is safe to insert into the query.
-    if gold in methods:
-        if is_human(gold):
-            return rater_first_errors(labels_of_people(dataset, side_labels), gold), ()
-        return dict(values(query(dataset, OF_METHOD.format(method=gold)))), ()
+    if gold in methods or (gold == HUMAN and any(map(is_human, methods))):
+        first_errors_of_traces = _of_method(dataset, gold, side_labels)
+        if not first_errors_of_traces:
+            raise ConfigError(
+                f"{dataset.uri}: '{gold}' decides the first error of no trace, so that there is"
+                " nothing to score against"
+            )
+        return first_errors_of_traces, ()
     if is_method(gold):
         available = ", ".join(methods) or "none"
         raise ConfigError(
             f"{dataset.uri} has no annotations of '{gold}' to score against; it has: {available}"
         )
     return _read_files(dataset, gold)
+
+
+def _of_method(dataset: Dataset, method: str, side_labels: SideLabels | None) -> Mapping[str, int]:
+    """Return the first errors that a method of the dataset, or all people, have decided."""
+    if method == HUMAN:
+        return agreed_first_errors(labels_of_people(dataset, side_labels))
+    if is_human(method):
+        return rater_first_errors(labels_of_people(dataset, side_labels), method)
+    # The name is one of the dataset's methods, so it is safe to insert into the query.
+    return dict(values(query(dataset, OF_METHOD.format(method=method))))
 
 
 def _read_files(dataset: Dataset, pattern: str) -> tuple[Mapping[str, int], Sequence[Rejected]]:

@@ -45,6 +45,17 @@ def test_people_are_gold_together(tmp_path: Path) -> None:
     assert "human_ann" in scored
 
 
+@pytest.mark.parametrize(
+    ("method", "gold"), [("oracle", "oracle"), ("human_ann", "human_ann"), ("human_ann", "human")]
+)
+def test_undecided_gold_is_an_error(tmp_path: Path, method: str, gold: str) -> None:
+    dataset = example_dataset(tmp_path)
+    rows = [annotation_row(name, method, None) for name in OUTCOMES]
+    dataset.write_part(annotations(method), 0, rows, "f")
+    with pytest.raises(ConfigError, match=f"'{gold}' decides the first error of no trace"):
+        first_errors(dataset, gold)
+
+
 @pytest.mark.parametrize("gold", ["human", "judge_2"])
 def test_missing_method_is_rejected(tmp_path: Path, gold: str) -> None:
     with pytest.raises(ConfigError) as caught:
