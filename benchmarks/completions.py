@@ -38,7 +38,7 @@ SHORT = (20, 30, 40)
 # The flushes of one shard before it is compacted.
 FLUSHES = 10
 LOOKUPS = 20_000
-# The targets of issue 15.
+# The targets; see docs/benchmarks.md.
 MAX_SIZE_RATIO = 1.3
 MAX_OPEN_SECONDS = 10.0
 MAX_MEMORY_MIB = 1024

@@ -44,17 +44,17 @@ class Options:
     """The options of the command line besides paths."""
 
     updates: int = 200
-    """How often the weights change."""
+    """The number of changes of the weights."""
     batch_size: int = 16
     """Replies per update of `train`, and requests that `check` answers together."""
     learning_rate: float = 1e-4
-    """That of AdamW, for all updates."""
+    """The learning rate of AdamW, which is constant."""
     max_tokens: int = 1024
     """Longer chats are not trained on."""
     max_new_tokens: int = 512
     """The length of a reply of `check`."""
     seed: int = 0
-    """Of the choice of replies."""
+    """The seed of the random choice of replies."""
 
 
 def read_chats(source: Path) -> list[Messages]:

@@ -47,11 +47,11 @@ class MissingMarksError(ConfigError):
 
 
 class ChangedDraftError(ConfigError):
-    """An entry was made in sight of another draft than the journal has.
+    """An entry was made on a page that shows an older draft than the journal has.
 
     Attributes:
         target: The trace.
-        label: What the rater has done to it.
+        label: The current draft or label of the trace.
     """
 
     def __init__(self, target: "LabelTarget", label: TraceLabel) -> None:
@@ -65,7 +65,7 @@ class ChangedDraftError(ConfigError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTarget:
-    """A trace that somebody labels."""
+    """A trace, and the rater who labels it."""
 
     rater: str
     """The name of the rater."""
@@ -85,7 +85,7 @@ class LabelTarget:
 
     @property
     def steps_id(self) -> str:
-        """What identifies the steps."""
+        """The id of the texts of the steps."""
         return steps_id_of(self.trace.steps)
 
 
@@ -145,7 +145,7 @@ class LabelStore:
         return self.home.folder.location("").rstrip("/")
 
     def label(self, target: LabelTarget) -> TraceLabel:
-        """Return what a rater has done to a trace."""
+        """Return the current draft or label of a trace by a rater."""
         journal = self.journal(target.method)
         journal.read()
         return self._label(journal, target)

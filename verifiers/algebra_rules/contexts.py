@@ -72,7 +72,7 @@ class Context:
 
     @cached_property
     def has_other_arithmetic(self) -> bool:
-        """Whether another arithmetic than that of numbers may be meant."""
+        """Whether the text may be about objects with other rules than numbers, such as matrices."""
         return any(ABSTRACT_ALGEBRA.search(text) for text in self._texts)
 
     @cached_property
@@ -88,7 +88,7 @@ class Context:
 
     @cached_property
     def gives_i_a_value(self) -> bool:
-        """Whether `i` is a name that has a value, or counts."""
+        """Whether `i` is a variable: it has a value, or is the index of a sum."""
         return any(GIVEN_I.search(text) for text in self._texts)
 
     @cached_property
