@@ -235,11 +235,11 @@ async def test_estimates_without_a_pilot_are_bounds(tmp_path: Path, runs: Runs) 
     ("problems", "shards", "hint"),
     [
         (32_000, 500, None),
-        (250_000, 3907, "[shards] problems_per_shard = 1667 makes 150."),
-        (501, 501, "[shards] problems_per_shard = 4 makes 126."),
+        (250_000, 3907, "[shards] problems_per_shard = 1250 makes 200."),
+        (501, 501, "[shards] problems_per_shard = 3 makes 167."),
         # Larger shards would need too much memory.
-        (2_500_000, 39_063, "[shards] problems_per_shard = 1750 makes 1429."),
-        (2_500_000, 1429, None),
+        (2_500_000, 39_063, "[shards] problems_per_shard = 1250 makes 2000."),
+        (2_500_000, 2000, None),
     ],
 )
 async def test_many_shards_have_a_hint(
