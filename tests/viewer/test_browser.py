@@ -109,6 +109,16 @@ def test_link_to_a_step_shows_it(browser: Browser, site_url: str, mixed: Dataset
         expect(page.locator("#step-3")).to_be_in_viewport()
 
 
+def test_narrow_list_links_to_filters(browser: Browser, site_url: str) -> None:
+    with open_page(browser, f"{site_url}/traces", width=390) as page:
+        queue = page.get_by_role("link", name="Methods disagree")
+        expect(queue).not_to_be_in_viewport()
+        page.get_by_role("link", name="Filters and queues").click()
+        expect(queue).to_be_in_viewport()
+        page.set_viewport_size({"width": WIDTHS[0], "height": 800})
+        expect(page.get_by_role("link", name="Filters and queues")).to_be_hidden()
+
+
 def test_more_rollouts_are_loaded(browser: Browser, site_url: str) -> None:
     with open_page(browser, site_url + TRACE_PATH) as page:
         page.locator(".evidence-button").first.click()
