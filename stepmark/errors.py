@@ -38,10 +38,10 @@ __all__ = [
     "EngineWarning",
     "InputError",
     "InstallError",
-    "LabelWarning",
     "PluginError",
     "ReplacesError",
     "StepmarkError",
+    "UnusedLabelWarning",
     "UserError",
     "WorkerError",
 ]
@@ -123,12 +123,15 @@ class EngineUnavailableError(EngineError):
         super().__init__(message, retryable=True)
 
 
-class LabelWarning(UserWarning):
-    """Labels of people that are not used, and why."""
-
-
 class EngineWarning(UserWarning):
     """A property of an engine that changes results, and that the user should know."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_urls(message))
+
+
+class UnusedLabelWarning(UserWarning):
+    """Labels by hand, or rows with gold labels, that a function of the Python API did not use."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redact_urls(message))

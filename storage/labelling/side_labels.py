@@ -15,7 +15,7 @@ from pathlib import Path
 from stepmark.errors import ConfigError, DatasetError
 from stepmark.records import Annotation
 from storage.dataset.dataset import Dataset
-from storage.dataset.tables import HUMAN, TRACES, annotations, is_human
+from storage.dataset.tables import TRACES, annotations, is_human
 from storage.labelling.carry_over import GONE, UNKNOWN_STEPS, carry_over
 from storage.labelling.current_steps import CurrentSteps, LocatedSteps
 from storage.labelling.events import Event, steps_id_of
@@ -154,23 +154,6 @@ class SideLabels:
             if self._is_unreadable(method):
                 faults.append(f"{self._unreadable[method]}; no label of {method} is used")
         return faults
-
-    def unused(self, method: str) -> Sequence[str]:
-        """Return the faults of the journals, and why labels are not used: each as a line of text.
-
-        Args:
-            method: The method whose labels are used; `human` for those of all people.
-
-        Raises:
-            DatasetError: As `fitted`.
-        """
-        lines = list(self.faults())
-        for rater_method in self.methods():
-            if method in (HUMAN, rater_method):
-                labels = self.fitted(rater_method)
-                if labels.unusable:
-                    lines.append(f"labels of {rater_method}: {labels.describe()}")
-        return lines
 
     def fitted(self, method: str) -> FittedLabels:
         """Return the newest label of each trace by a rater.
