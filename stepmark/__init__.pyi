@@ -45,6 +45,7 @@ from problems.solution_formats.base import (
 from stepmark.errors import (
     EngineError,
     StepmarkError,
+    UnusedLabelWarning,
     UserError,
 )
 from stepmark.identity import (
@@ -126,6 +127,7 @@ __all__ = [
     "StepValues",
     "StepmarkError",
     "Trace",
+    "UnusedLabelWarning",
     "UserError",
     "Verdict",
     "Verifier",

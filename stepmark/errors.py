@@ -41,6 +41,7 @@ __all__ = [
     "PluginError",
     "ReplacesError",
     "StepmarkError",
+    "UnusedLabelWarning",
     "UserError",
     "WorkerError",
 ]
@@ -124,6 +125,13 @@ class EngineUnavailableError(EngineError):
 
 class EngineWarning(UserWarning):
     """A property of an engine that changes results, and that the user should know."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact_urls(message))
+
+
+class UnusedLabelWarning(UserWarning):
+    """Labels by hand, or rows with gold labels, that a function of the Python API did not use."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redact_urls(message))

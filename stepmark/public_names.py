@@ -24,7 +24,7 @@ RECORDS = (
     "Trace",
     "Verdict",
 )
-ERRORS = ("EngineError", "StepmarkError", "UserError")
+ERRORS = ("EngineError", "StepmarkError", "UnusedLabelWarning", "UserError")
 PROTOCOLS: Mapping[str, tuple[str, ...]] = {
     "annotators.base": (
         "Annotator",

@@ -4,6 +4,7 @@ They work in a script and in a notebook, whose event loop is already running.
 """
 
 import asyncio
+import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,10 +29,11 @@ from pipelines.scoring.gold import first_errors
 from pipelines.scoring.metrics import Score
 from pipelines.token_audit import audit_check
 from stepmark import plugins
-from stepmark.errors import ConfigError
+from stepmark.errors import ConfigError, UnusedLabelWarning
 from stepmark.visible_text import visible
 from storage.dataset.dataset import Dataset
-from storage.labelling.side_labels import open_side_labels
+from storage.dataset.tables import HUMAN
+from storage.labelling.side_labels import SideLabels, open_side_labels
 from storage.publishing.export import ExportResult
 from storage.publishing.export import export as write_export
 from storage.publishing.token_audit import TokenAudit
@@ -165,10 +167,21 @@ def score(
 
     Returns:
         The scores by method, the labels last. Shares are in [0, 1].
+
+    Warns:
+        UnusedLabelWarning: Rows of the file, labels of the folder or lines of its journals are not
+            used: one warning per cause.
     """
     scored = Dataset(_uri(dataset))
     labels = open_side_labels(side_labels, scored) if side_labels else None
-    gold_first_errors, _ = first_errors(scored, gold, labels)
+    gold_first_errors, rejected = first_errors(scored, gold, labels)
+    unused = [
+        f"set aside: {row.file}, row {row.row}, field '{row.field}': {row.reason}"
+        for row in rejected
+    ]
+    if labels is not None:
+        unused.extend(_unused_labels(labels, gold))
+    _warn_of_unused(unused)
     by_method = dict[str, Score]()
     for (_, method), measures in scores(scored, gold_first_errors, excluded_method=gold).items():
         by_method[method] = measures
@@ -213,6 +226,9 @@ def export(
     Raises:
         UserError: There is nothing to export, the destination cannot be written, or a label would
             be lost or misplaced with the tokenizer; then an earlier export stays.
+
+    Warns:
+        UnusedLabelWarning: Labels of the folder or lines of its journals are not used.
     """
     table = {**(parameters or {}), "use": format}
     # The caller has named a plugin file, so it may be executed.
@@ -222,6 +238,7 @@ def export(
     if side_labels:
         by_hand = open_side_labels(side_labels, source)
         by_hand.require(labels_by)
+        _warn_of_unused(_unused_labels(by_hand, labels_by))
     audits = list[TokenAudit]()
     check = audit_check(
         exporter, str(audit_tokenizer), max_length, allow_cut=allow_cut, report=audits.append
@@ -237,6 +254,29 @@ def export(
         check=check,
     )
     return replace(result, audit=audits[-1]) if audits else result
+
+
+def _unused_labels(labels: SideLabels, method: str) -> Sequence[str]:
+    """Return the lines about faults of journals, and about labels of a method without use.
+
+    Args:
+        labels: The labels beside a dataset.
+        method: The method whose labels are used; `human` for those of all people.
+    """
+    lines = list[str](labels.faults())
+    for rater_method in labels.methods():
+        if method not in (HUMAN, rater_method):
+            continue
+        fitted = labels.fitted(rater_method)
+        if fitted.unusable:
+            lines.append(f"labels of {rater_method}: {fitted.describe()}")
+    return lines
+
+
+def _warn_of_unused(lines: Sequence[str]) -> None:
+    for line in lines:
+        # The line of the caller of `score` or `export`.
+        warnings.warn(visible(line), UnusedLabelWarning, stacklevel=3)
 
 
 def _run(

@@ -17,7 +17,7 @@ from pipelines.__main__ import main
 from pipelines.importing.side_label_import import import_side_labels
 from pipelines.run.options import RunOptions
 from pipelines.scoring.gold import first_errors
-from stepmark.errors import ConfigError, InputError
+from stepmark.errors import ConfigError, InputError, UnusedLabelWarning
 from stepmark.records import StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
@@ -104,7 +104,8 @@ def test_score_carries_labels_over(dataset: Dataset, folder: str) -> None:
     for gold in (METHOD, "human"):
         labels = open_side_labels(folder, dataset)
         assert first_errors(dataset, gold, labels)[0] == {"t0-0": 0, "t0-2": -1}
-    (judge, *_) = stepmark.score(dataset.uri, METHOD, side_labels=folder).values()
+    with pytest.warns(UnusedLabelWarning, match=f"1 not used: 1 × {CUT}"):
+        (judge, *_) = stepmark.score(dataset.uri, METHOD, side_labels=folder).values()
     # With the old indices, no first error of the judge would be right.
     assert (judge.traces, judge.exact) == (2, 1 / 2)
 
@@ -127,6 +128,38 @@ def test_command_reports_unused_labels(
         2,
         f"stepmark: {folder} has no labels of 'oracle'; it has: {METHOD}\n",
     )
+
+
+def test_python_warns_of_unused_labels(dataset: Dataset, folder: str, tmp_path: Path) -> None:
+    # Labels that are all used are no reason for a warning, which is an error in these tests.
+    assert stepmark.score(dataset.uri, METHOD, side_labels=folder)
+    journal = Path(folder, "labelling", f"{METHOD}.jsonl")
+    journal.write_bytes(journal.read_bytes() + b"no entry\x1b[2J\n")
+    damaged = f"{journal}: lines that are no entries: 1"
+    for gold in (METHOD, "human"):
+        with pytest.warns(UnusedLabelWarning) as warned:
+            stepmark.score(dataset.uri, gold, side_labels=folder)
+        assert [str(warning.message) for warning in warned] == [damaged]
+        assert [warning.filename for warning in warned] == [__file__]
+    cut(dataset)
+    with pytest.warns(UnusedLabelWarning) as warned:
+        result = stepmark.export(
+            dataset.uri,
+            "processbench",
+            tmp_path / "out",
+            labels_by=METHOD,
+            side_labels=folder,
+        )
+    unused = f"labels of {METHOD}: 2 used (1 carried over to other steps), 1 not used: 1 × {CUT}"
+    assert [str(warning.message) for warning in warned] == [damaged, unused]
+    assert (result.rows, warned[0].filename) == (2, __file__)
+
+
+def test_python_warns_of_gold_rows(dataset: Dataset, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.csv"
+    gold.write_text("trace_id,first_error\nt0-0,1\nnone,0\n")
+    with pytest.warns(UnusedLabelWarning, match="row 2, field 'trace_id': no trace of this data"):
+        assert stepmark.score(dataset.uri, str(gold))["judge"].traces == 1
 
 
 def test_old_indices_are_no_gold_file(dataset: Dataset, folder: str, tmp_path: Path) -> None:
