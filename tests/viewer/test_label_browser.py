@@ -21,7 +21,13 @@ from storage.labelling.label_store import LabelStore
 from storage.labelling.side_labels import open_side_labels
 from tests.columns import column
 from tests.storage.labelling.samples import labels_of, write_traces
-from tests.viewer.browsers import chromium, open_page, serious_violations, served
+from tests.viewer.browsers import (
+    chromium,
+    open_page,
+    serious_violations,
+    served,
+    wait_until_read,
+)
 from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import write_mixed
 from viewer.labelling import Labelling
@@ -74,6 +80,7 @@ def server_process(
     try:
         line = process.stdout.readline()
         (address,) = re.findall(r"http://\S+", line)
+        wait_until_read(address.rstrip("/"))
         yield address.rstrip("/"), process
     finally:
         process.kill()
