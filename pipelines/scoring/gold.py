@@ -57,7 +57,7 @@ def first_errors(
     # `gold` is one of the dataset's methods here, so it is safe to insert into the query.
     if gold in methods:
         if is_human(gold):
-            return rater_first_errors(labels_of_people(dataset, side_labels), gold), ()
+            return rater_first_errors(labels_of_people(dataset, side_labels, gold), gold), ()
         return dict(values(query(dataset, OF_METHOD.format(method=gold)))), ()
     if is_method(gold):
         available = ", ".join(methods) or "none"
