@@ -74,7 +74,7 @@ def _of_method(dataset: Dataset, method: str, side_labels: SideLabels | None) ->
     if method == HUMAN:
         return agreed_first_errors(labels_of_people(dataset, side_labels))
     if is_human(method):
-        return rater_first_errors(labels_of_people(dataset, side_labels), method)
+        return rater_first_errors(labels_of_people(dataset, side_labels, method), method)
     # The name is one of the dataset's methods, so it is safe to insert into the query.
     return dict(values(query(dataset, OF_METHOD.format(method=method))))
 

@@ -26,12 +26,15 @@ LabelsOfPeople: TypeAlias = Mapping[str, Mapping[str, Answer]]
 """By trace id and method."""
 
 
-def labels_of_people(dataset: Dataset, side_labels: SideLabels | None) -> LabelsOfPeople:
+def labels_of_people(
+    dataset: Dataset, side_labels: SideLabels | None, gold: str = HUMAN
+) -> LabelsOfPeople:
     """Return the labels of people by trace id and method; those beside a dataset are newer.
 
     Args:
         dataset: The dataset.
         side_labels: The labels beside it; None if there are none.
+        gold: The only method whose labels beside the dataset are read; `human` for all of them.
     """
     answers = defaultdict[str, dict[str, Answer]](dict)
     for trace_id, method, first_error, error in values(query(dataset, OF_PEOPLE)):
@@ -39,6 +42,9 @@ def labels_of_people(dataset: Dataset, side_labels: SideLabels | None) -> Labels
     if side_labels is None:
         return answers
     for method in side_labels.methods():
+        if gold not in (HUMAN, method):
+            # A damaged part of another rater must not stop this one.
+            continue
         fitted = side_labels.fitted(method)
         for trace_id in fitted.unusable:
             answers[trace_id].pop(method, None)

@@ -149,8 +149,10 @@ def _checked(values: Mapping[str, Any]) -> Mapping[str, Any]:
             is_valid = isinstance(value, str)
         if not is_valid:
             raise ValueError(name)
-    # No dataset can have the id of a trace that is not UTF-8. The error is a ValueError.
-    checked["trace_id"].encode()
+    # No entry has an id that is not UTF-8: they become ids of traces and fingerprints. The error is
+    # a ValueError.
+    for name in ("event_id", "trace_id", "replaces"):
+        checked.get(name, "").encode()
     if checked.get("shard", 0) is None:
         raise ValueError("shard")
     return checked

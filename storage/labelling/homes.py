@@ -32,11 +32,11 @@ def label_home(dataset: Dataset, folder: str = "") -> Dataset:
     """
     if not folder and _is_writable(dataset):
         return dataset
-    location = dataset.folder.location("").rstrip("/")
+    location = _location(dataset)
     home = Dataset(folder or str(_state_folder() / content_id("labels", location)))
     if not home.folder.is_local:
         raise ConfigError(f"--labels {folder}: name a folder of this machine")
-    if dataset.folder.is_local and Path(home.folder.root).resolve() == _resolved(dataset):
+    if dataset.folder.is_local and str(Path(home.folder.root).resolve()) == location:
         return dataset
     if home.shards(TRACES):
         raise ConfigError(f"--labels {folder}: there is another dataset in this folder")
@@ -70,8 +70,11 @@ def _is_writable(dataset: Dataset) -> bool:
     return True
 
 
-def _resolved(dataset: Dataset) -> Path:
-    return Path(dataset.folder.root).resolve()
+def _location(dataset: Dataset) -> str:
+    """Return the location of a dataset: equal for all paths that lead to one local folder."""
+    if dataset.folder.is_local:
+        return str(Path(dataset.folder.root).resolve())
+    return dataset.folder.location("").rstrip("/")
 
 
 def _state_folder() -> Path:
@@ -89,6 +92,10 @@ def _check_source(home: Dataset, location: str) -> None:
             file.write(location.encode("utf-8"))
         return
     with home.folder.reading(SOURCE) as file:
-        source = file.read().decode("utf-8", "replace")
+        # An editor ends the line.
+        source = file.read().decode("utf-8", "replace").rstrip("\r\n")
     if source != location:
-        raise ConfigError(f"{home.uri} has labels of {source}: name another folder with --labels")
+        raise ConfigError(
+            f"{home.uri} has labels of {source}: name another folder with --labels; if that dataset"
+            f" was moved here, write its new location, {location}, into {SOURCE} of the folder"
+        )

@@ -17,7 +17,7 @@ from pipelines.__main__ import main
 from pipelines.importing.side_label_import import import_side_labels
 from pipelines.run.options import RunOptions
 from pipelines.scoring.gold import first_errors
-from stepmark.errors import ConfigError, InputError, UnusedLabelWarning
+from stepmark.errors import ConfigError, DatasetError, InputError, UnusedLabelWarning
 from stepmark.records import StepAnnotation, Verdict
 from storage.dataset.dataset import Dataset
 from storage.dataset.folder import Folder
@@ -206,6 +206,15 @@ def test_linked_journal_is_set_aside(
         assert (status, "cannot read the journal" in err) == (2, True)
     done = import_side_labels(folder, dataset.uri)
     assert (done.labelled, len(done.faults)) == ({METHOD: 3}, 1)
+
+
+def test_damaged_part_stops_one_rater(dataset: Dataset, folder: str) -> None:
+    finish(LabelStore.open(dataset, folder), "t0-1", 2, "bob")
+    Path(folder, "annotations", METHOD, "part-00000.parquet").write_bytes(b"PAR1")
+    assert stepmark.score(dataset.uri, "human_bob", side_labels=folder)["judge"].traces == 1
+    for gold in (METHOD, "human"):
+        with pytest.raises(DatasetError, match="is damaged"):
+            stepmark.score(dataset.uri, gold, side_labels=folder)
 
 
 def exported(folder: Path) -> Mapping[str, Any]:

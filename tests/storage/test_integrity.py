@@ -50,8 +50,8 @@ def read_part(uri: str, path: Path) -> None:
 
 
 def score(dataset: Dataset) -> None:
-    gold, _ = first_errors(dataset, "formal")
-    scores(dataset, gold, excluded_method="formal", by="model")
+    gold, _ = first_errors(dataset, "oracle")
+    scores(dataset, gold, excluded_method="oracle", by="model")
 
 
 def flipped_parts(dataset: Dataset, flips: int) -> Iterator[Path]:
@@ -103,6 +103,8 @@ def test_queries_name_damaged_part(on_disk: Dataset) -> None:
 
 
 def test_exports_and_scores_name_damaged_part(on_disk: Dataset, tmp_path: Path) -> None:
+    gold = replace(ANNOTATION, method="oracle", first_error=1)
+    on_disk.write_part(annotations("oracle"), 0, [gold], "f")
     for path in flipped_parts(on_disk, 40):
         dataset = Dataset(on_disk.uri)
         kind = path.relative_to(on_disk.uri).parts[0]

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from viewer.app import create_app
 from viewer.labelling import Labelling
 from viewer.server import configuration
 
-__all__ = ["chromium", "open_page", "serious_violations", "served"]
+__all__ = ["chromium", "open_page", "serious_violations", "served", "wait_until_read"]
 
 EXECUTABLE = "chromium"
 AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
@@ -31,6 +32,7 @@ LOUD = frozenset({"error", "warning"})
 # For a busy machine. Nothing is measured.
 TIMEOUT_MS = 30_000
 READING = 503
+PAUSE_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -56,13 +58,21 @@ def served(dataset: Dataset, labelling: Labelling | None = None) -> Iterator[str
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            # On a busy machine the first answer can be that the traces are still being read.
-            while httpx.get(f"http://{host}/", timeout=TIMEOUT_MS / 1000).status_code == READING:
-                pass
+            wait_until_read(f"http://{host}")
             yield f"http://{host}"
         finally:
             server.should_exit = True
             thread.join()
+
+
+def wait_until_read(address: str) -> None:
+    """Wait until a server has read its dataset.
+
+    On a busy machine, its first answer can be a page that says so. It loads itself again later, and
+    ignores the keys that a test presses meanwhile.
+    """
+    while httpx.get(f"{address}/", timeout=TIMEOUT_MS / 1000).status_code == READING:
+        time.sleep(PAUSE_SECONDS)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,13 @@ from storage.labelling.label_store import LabelStore
 from storage.labelling.side_labels import open_side_labels
 from tests.columns import column
 from tests.storage.labelling.samples import labels_of, write_traces
-from tests.viewer.browsers import chromium, open_page, serious_violations, served
+from tests.viewer.browsers import (
+    chromium,
+    open_page,
+    serious_violations,
+    served,
+    wait_until_read,
+)
 from tests.viewer.listing import disable_listing_cache
 from tests.viewer.samples import write_mixed
 from viewer.labelling import Labelling
@@ -74,6 +80,7 @@ def server_process(
     try:
         line = process.stdout.readline()
         (address,) = re.findall(r"http://\S+", line)
+        wait_until_read(address.rstrip("/"))
         yield address.rstrip("/"), process
     finally:
         process.kill()
@@ -142,7 +149,7 @@ def test_keys_mark_move_and_undo(browser: Browser, tmp_path: Path) -> None:
     write_traces(dataset)
     with (
         labelled(dataset) as site_url,
-        open_page(browser, f"{site_url}/label/traces/t0-0?place=0", status=422) as page,
+        open_page(browser, f"{site_url}/label/traces/t0-0?place=0") as page,
     ):
         page.keyboard.press("1")
         page.keyboard.press("0")

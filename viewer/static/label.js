@@ -142,12 +142,23 @@ function startLabelling(root) {
     return unsaved && `Not saved: ${unsaved}. Repeat it, or reload the page.`;
   }
 
+  function missingText() {
+    const numbers = state.missing.map((step) => step + 1).join(", ");
+    return `not finished: no mark on ${state.missing.length === 1 ? "step" : "steps"} ${numbers}`;
+  }
+
   async function save(values) {
     if (isLeaving) {
       return false;
     }
     if (values.kind === "finish" && unsaved && unsaved !== subjectOf(values)) {
       message.textContent = reminder();
+      return false;
+    }
+    // The server refuses it too, but browsers report each refused request as an error.
+    if (values.kind === "finish" && state.missing.length) {
+      message.textContent = missingText();
+      markMissing(state.missing);
       return false;
     }
     try {

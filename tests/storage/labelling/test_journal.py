@@ -115,6 +115,8 @@ def test_damaged_lines_are_counted(tmp_path: Path, line: bytes) -> None:
         {"trace_id": None},
         # Half of a character.
         {"trace_id": "\ud800"},
+        {"event_id": "\ud800"},
+        {"replaces": "\ud800"},
         {"kind": "explode"},
         {"other": 1},
     ],

@@ -426,6 +426,32 @@ def test_folder_for_labels_is_checked(dataset: Dataset, tmp_path: Path) -> None:
     assert not LabelStore.open(dataset, dataset.uri).is_beside
 
 
+def test_paths_of_a_dataset_share_labels(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.labelling.homes._is_writable", lambda _: False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "link").symlink_to(dataset.uri)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    name = Path(dataset.uri).name
+    locations = set[str]()
+    for uri in (dataset.uri, f"../{name}", f"{tmp_path}//{name}/", "../link"):
+        locations.add(LabelStore.open(Dataset(uri)).location)
+    assert len(locations) == 1
+
+
+def test_moved_dataset_can_be_named(dataset: Dataset, tmp_path: Path) -> None:
+    folder = str(tmp_path / "labels")
+    finish(LabelStore.open(dataset, folder), "t0-0", 1)
+    moved = Path(dataset.uri).rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match=f"new location, {moved}, into source.txt"):
+        LabelStore.open(Dataset(str(moved)), folder)
+    Path(folder, "source.txt").write_text(f"{moved}\n")
+    store = LabelStore.open(Dataset(str(moved)), folder)
+    assert store.label(target_of(store, "t0-0")).draft.first_error == 1
+
+
 def test_folder_without_permission_is_left_alone(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
